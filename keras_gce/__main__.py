@@ -1,0 +1,3 @@
+from keras_gce.cli import main
+
+raise SystemExit(main())

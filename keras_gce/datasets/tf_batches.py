@@ -1,0 +1,60 @@
+"""`Split.batches` as a `tf.data` pipeline."""
+
+import tensorflow as tf
+
+from keras_gce.datasets.split import PADDING
+
+__all__ = ["batches"]
+
+
+def batches(split, batch_size, shuffle, augment, seed):
+    """Returns `split` as a `tf.data.Dataset`; the arguments are `Split.batches`'s.
+
+    Indices are shuffled and batched, and one map gathers whole batches: nothing is
+    done for a single example.
+    """
+    # On the CPU, where tf.data runs; otherwise a GPU would hold the images too.
+    with tf.device("CPU:0"):
+        images = tf.convert_to_tensor(split.images)
+        labels = tf.convert_to_tensor(split.labels)
+    indices = tf.data.Dataset.range(len(split))
+    if shuffle and len(split):
+        indices = indices.shuffle(len(split), seed, reshuffle_each_iteration=True)
+    indices = indices.batch(batch_size)
+
+    def gathered(index, key=None):
+        batch = tf.gather(images, index)
+        if key is not None:
+            batch = _augmented(batch, key)
+            # The crops have lost it, and a model is built from the static shape.
+            batch.set_shape([None, *images.shape[1:]])
+        batch = tf.cast(batch, tf.float32)
+        if images.dtype == tf.uint8:
+            batch = batch / 255.0
+        return batch, tf.gather(labels, index)
+
+    if augment:
+        # A key for each batch, and stateless random numbers from it: the parallel
+        # maps may then run in any order.
+        keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+        indices = tf.data.Dataset.zip(indices, keys)
+    pipeline = indices.map(gathered, num_parallel_calls=tf.data.AUTOTUNE)
+    return pipeline.prefetch(tf.data.AUTOTUNE)
+
+
+def _augmented(images, key):
+    size, height, width = tf.unstack(tf.shape(images)[:3])
+    keys = tf.unstack(tf.random.split(key, 3))
+    top, left = (
+        tf.random.stateless_uniform(
+            (size, 1), one, maxval=2 * PADDING + 1, dtype=tf.int32
+        )
+        for one in keys[:2]
+    )
+    flip = tf.random.stateless_uniform((size, 1), keys[2]) < 0.5
+    rows = top + tf.range(height)
+    columns = left + tf.where(flip, tf.range(width)[::-1], tf.range(width))
+    border = [PADDING, PADDING]
+    padded = tf.pad(images, [[0, 0], border, border, [0, 0]])
+    cropped = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(cropped, columns, axis=2, batch_dims=1)

@@ -1,0 +1,89 @@
+"""MNIST and the CIFARs through TensorFlow Datasets (TFDS)."""
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+import urllib.error
+import urllib.request
+
+import numpy as np
+
+from keras_gce.datasets.split import Split
+from keras_gce.errors import InputError
+
+__all__ = ["read"]
+
+SOURCES = {
+    "mnist": "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "cifar10": "https://www.cs.toronto.edu/~kriz/",
+    "cifar100": "https://www.cs.toronto.edu/~kriz/",
+}
+TIMEOUT = 10  # seconds
+
+
+def read(name, data_dir=None):
+    """Returns train, test and the class names; downloads what the folder lacks."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise InputError(
+            f"The dataset {name!r} needs TensorFlow Datasets: "
+            "pip install tensorflow-datasets"
+        ) from error
+    # TFDS reads the variable once, when it is imported; a later change counts too.
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    with _quiet():
+        folder = data_dir or "its default folder"
+        try:
+            builder = tfds.builder(name, data_dir=data_dir)
+            folder = os.fspath(builder.data_path.parent.parent)
+            if not builder.is_prepared():
+                _download(tfds, builder, name)
+            train, test = builder.as_dataset(
+                split=["train", "test"],
+                batch_size=-1,
+                read_config=tfds.ReadConfig(try_autocache=False),
+            )
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"The dataset {name!r} is not readable in {folder} and could not be "
+                "downloaded: fill that folder where there is a network, or set "
+                "TFDS_DATA_DIR (or data_dir) to a TFDS folder that holds it. "
+                f"Received: {reason[:200]}"
+            ) from error
+        class_names = tuple(builder.info.features["label"].names)
+    return _split(train), _split(test), class_names
+
+
+def _download(tfds, builder, name):
+    # TFDS retries a host that cannot be reached for minutes and leaves its lock and
+    # part files behind; ask once before it starts.
+    request = urllib.request.Request(SOURCES[name], method="HEAD")
+    # An HTTP error is an answer too: the host is there.
+    with contextlib.suppress(urllib.error.HTTPError):
+        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+    tfds.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as download_dir:
+        builder.download_and_prepare(download_dir=download_dir)
+
+
+def _split(data):
+    return Split(np.asarray(data["image"]), np.asarray(data["label"]))
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps TFDS's prints and the warnings of its libraries off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,19 @@
+"""The error that means: the input is wrong, not the program."""
+
+__all__ = ["InputError"]
+
+
+class InputError(ValueError):
+    """Raised where the user's input is wrong: a file, a name, a value.
+
+    Its message is one line that says what is required and what came. The command
+    line prints that line on stderr, without a traceback, and exits with code 2;
+    in Python it is caught as any `ValueError`.
+
+    Example:
+
+    >>> raise InputError("`n` must be an integer in [0, 10]. Received: n=11")
+    Traceback (most recent call last):
+    ...
+    keras_gce.errors.InputError: `n` must be an integer in [0, 10]. Received: n=11
+    """
