@@ -1,0 +1,71 @@
+"""Staying in the ball around an image, and starting at random inside it."""
+
+import keras
+import numpy as np
+from keras import ops
+
+__all__ = ["interval", "normalize", "project", "random_point", "round_down"]
+
+
+def round_down(value):
+    """Returns the greatest float32 that is not above `value`."""
+    rounded = np.float32(value)
+    if float(rounded) > float(value):
+        rounded = np.nextafter(rounded, np.float32(0))
+    return rounded
+
+
+def interval(x, eps, bounds):
+    """Returns the least and greatest images within `eps` of `x`, and `bounds`.
+
+    Exactly within: where x + eps is rounded outwards, it is taken back.
+    """
+    low, high = bounds
+    upper = ops.minimum(_add_not_above(x, eps), high)
+    lower = ops.maximum(-_add_not_above(-x, eps), low)
+    return lower, upper
+
+
+def _add_not_above(x, eps):
+    total = x + eps
+    # Knuth's TwoSum: total + error is x + eps without rounding.
+    added = total - x
+    error = (x - (total - added)) + (eps - added)
+    inward = ops.maximum(total - ops.abs(total) * 2.0**-23, x)
+    return ops.where(error < 0, inward, total)
+
+
+def project(x_adv, x, eps, bounds):
+    """Returns `x_adv` moved into the l2 ball of radius `eps` around `x`."""
+    delta = x_adv - x
+    # The sum of the squares is rounded too; this is within 1e-6 all the same.
+    factor = ops.minimum(1.0, eps * (1 - 3e-7) / ops.maximum(_l2(delta), 1e-30))
+    return ops.clip(x + delta * factor, *bounds)
+
+
+def normalize(gradient, norm):
+    """Returns the steepest direction of length 1 in `norm`; 0 for a gradient of 0."""
+    if norm == "linf":
+        return ops.sign(gradient)
+    # The greatest component first, so that squares of tiny gradients do not vanish.
+    axes = tuple(range(1, len(gradient.shape)))
+    largest = ops.max(ops.abs(gradient), axis=axes, keepdims=True)
+    scaled = gradient / ops.where(largest > 0, largest, 1.0)
+    return scaled / ops.maximum(_l2(scaled), 1e-30)
+
+
+def random_point(x, eps, norm, seed):
+    """Returns points drawn uniformly from the balls around the images `x`."""
+    shape = ops.shape(x)
+    if norm == "linf":
+        return x + keras.random.uniform(shape, -1.0, 1.0, seed=seed) * eps
+    direction = normalize(keras.random.normal(shape, seed=seed), "l2")
+    radius_shape = (shape[0],) + (1,) * (len(shape) - 1)
+    features = int(np.prod(x.shape[1:]))
+    radius = keras.random.uniform(radius_shape, seed=seed) ** (1 / features)
+    return x + direction * radius * eps
+
+
+def _l2(x):
+    axes = tuple(range(1, len(x.shape)))
+    return ops.sqrt(ops.sum(ops.square(x), axis=axes, keepdims=True))

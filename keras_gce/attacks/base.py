@@ -1,0 +1,178 @@
+"""`Attack`: what all attacks share, and the checks at their edge."""
+
+import dataclasses
+import math
+import numbers
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_gce.attacks.logits import check_logits
+from keras_gce.attacks.objectives import check_loss
+from keras_gce.errors import InputError
+
+__all__ = ["Attack"]
+
+NORMS = ("linf", "l2")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Base of the attacks that keep within a ball around the image.
+
+    An attack is its settings: immutable, its `repr` shows them all. It is called
+    as `x_adv = attack(model, x, y)`.
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. 0 returns the images.
+        loss: What the attack ascends: `"crossentropy"` on the logits, `"training"`
+            (the loss the model was compiled with), `"margin"`, `"dlr"`, or a callable
+            `(y, logits)` -> one value an example. Defaults to `"crossentropy"`.
+        norm: `"linf"` or `"l2"`, the norm of the ball. Defaults to `"linf"`.
+        bounds: The least and the greatest value of a pixel. Defaults to (0.0, 1.0).
+        targeted: Whether `y` holds target classes, towards which the attack then
+            descends. Defaults to `False`.
+        seed: An integer makes what is random in the attack reproducible. Defaults to
+            `None`: drawn anew at each call.
+        jit_compile: Whether to compile with XLA; `"auto"`: on a GPU. Defaults to
+            `"auto"`.
+
+    Raises:
+        InputError: If an argument is not as described.
+    """
+
+    eps: float
+    loss: Any = "crossentropy"
+    norm: str = "linf"
+    bounds: tuple = (0.0, 1.0)
+    targeted: bool = False
+    seed: int | None = None
+    jit_compile: Any = "auto"
+
+    engine: ClassVar[str] = "keras_gce"
+
+    def __post_init__(self):
+        check_number("eps", self.eps, least=0)
+        check_loss(self.loss)
+        if self.norm not in NORMS:
+            raise InputError(
+                f"`norm` must be one of {', '.join(NORMS)}. Received: norm={self.norm}"
+            )
+        try:
+            low, high = (float(bound) for bound in self.bounds)
+        except (TypeError, ValueError):
+            low, high = math.nan, math.nan
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise InputError(
+                "`bounds` must be two finite numbers, the lower one first. "
+                f"Received: bounds={self.bounds}"
+            )
+        object.__setattr__(self, "bounds", (low, high))
+        if self.seed is not None:
+            check_integer("seed", self.seed, least=0)
+
+    @property
+    def name(self):
+        """The attack's name in reports."""
+        return type(self).__name__
+
+    def with_loss(self, loss):
+        """Returns the same attack, ascending `loss`."""
+        return dataclasses.replace(self, loss=loss)
+
+    def __call__(self, model, x, y):
+        """Perturbs the images `x` so that `model` errs.
+
+        Args:
+            model: A built `keras.Model`; see `logits_of`. It is attacked in inference
+                mode and left as it is.
+            x: Images of shape `(N, ...)` within `bounds`.
+            y: Their true classes, or the targets if `targeted`: integers of shape
+                `(N,)`, or one-hot of shape `(N, K)`.
+
+        Returns:
+            The adversarial images, a float32 tensor of `x`'s shape, every one within
+            `eps` of its image and within `bounds`.
+
+        Raises:
+            InputError: If images lie outside `bounds` or are NaN, labels are not
+                classes of the model, shapes do not match, or the loss is "training"
+                and the model is not compiled.
+        """
+        x = check_images(x, self.bounds)
+        check_logits(model, x)
+        y = check_labels(y, x, model)
+        return self.run(model, x, y)
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        """Perturbs checked images. With `stop_early` an example ends at success."""
+        raise NotImplementedError
+
+
+def check_number(name, value, least):
+    """Refuses what is no finite number >= `least`."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not math.isfinite(value)
+        or value < least
+    ):
+        raise InputError(
+            f"`{name}` must be a finite number >= {least}. Received: {name}={value!r}"
+        )
+
+
+def check_integer(name, value, least):
+    """Refuses what is no integer >= `least`."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Integral)
+        or value < least
+    ):
+        raise InputError(
+            f"`{name}` must be an integer >= {least}. Received: {name}={value!r}"
+        )
+
+
+def check_images(x, bounds):
+    """Returns the images as float32, or says what is wrong with them."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub" or x.ndim < 2 or 0 in x.shape:
+        raise InputError(
+            "`x` must hold at least one image, as numbers of shape (N, ...). "
+            f"Received: x.shape={x.shape}, x.dtype={x.dtype}"
+        )
+    x = x.astype("float32", copy=False)
+    low, high = float(x.min()), float(x.max())
+    if not (low >= bounds[0] and high <= bounds[1]):
+        raise InputError(
+            f"`x` must lie within {bounds}, without NaN. "
+            f"Received: values from {low} to {high}"
+        )
+    return x
+
+
+def check_labels(y, x, model):
+    """Returns the labels as int32 of shape (N,), or says what is wrong with them."""
+    y, num_classes = np.asarray(y), model.output_shape[-1]
+    if y.shape == (len(x), num_classes):
+        if not (((y == 0) | (y == 1)).all() and (y.sum(-1) == 1).all()):
+            raise InputError(
+                "`y` must be one-hot (a single 1 for each example, the rest 0) where "
+                f"it has two dimensions. Received: y={y[:3]}"
+            )
+        y = y.argmax(-1)
+    elif y.shape == (len(x), 1):
+        y = y[:, 0]
+    if y.shape != (len(x),) or y.dtype.kind not in "iu":
+        raise InputError(
+            f"`y` must hold {len(x)} integers, or be one-hot of shape "
+            f"({len(x)}, {num_classes}). "
+            f"Received: y.shape={y.shape}, y.dtype={y.dtype}"
+        )
+    if y.min() < 0 or y.max() >= num_classes:
+        raise InputError(
+            f"`y` must lie in [0, {num_classes}), the classes of the model. "
+            f"Received: labels from {y.min()} to {y.max()}"
+        )
+    return y.astype("int32")

@@ -1,0 +1,302 @@
+"""The gradient attacks: one loop, and FGSM, BIM, PGD and MIM as its cases."""
+
+import dataclasses
+import random
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks.ball import (
+    interval,
+    normalize,
+    project,
+    random_point,
+    round_down,
+)
+from keras_gce.attacks.base import Attack, check_integer, check_number
+from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.objectives import margin, objective
+from keras_gce.errors import InputError
+
+__all__ = ["BIM", "FGSM", "MIM", "PGD"]
+
+
+class _Seed(keras.random.SeedGenerator):
+    """Seeds for `keras.random` from a tensor, so that they can be an argument."""
+
+    def __init__(self, state):
+        self._state = state
+
+    def next(self, ordered=True):
+        state = self._state
+        self._state = state + ops.convert_to_tensor([0, 1], dtype=state.dtype)
+        return state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _GradientAttack(Attack):
+    """Steps along the gradient, each followed by a return into the ball."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        steps, restarts, start, step_size, decay = self._schedule
+        check_integer("steps", steps, least=1)
+        check_integer("restarts", restarts, least=1)
+        if step_size is not None:
+            check_number("step_size", step_size, least=0)
+        if decay is not None:
+            check_number("decay", decay, least=0)
+        if restarts > 1 and not start:
+            raise InputError(
+                "`restarts` must be 1 with random_start=False, since all would be the "
+                f"same. Received: restarts={restarts}"
+            )
+
+    @property
+    def _schedule(self):
+        """Steps, restarts, random start, step size and decay of the momentum."""
+        return (
+            getattr(self, "steps", 1),
+            getattr(self, "restarts", 1),
+            getattr(self, "random_start", False),
+            getattr(self, "step_size", None),
+            getattr(self, "decay", None),
+        )
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        steps, _, _, step_size, _ = self._schedule
+        if seed is None:
+            seed = random.getrandbits(31) if self.seed is None else self.seed
+        # Numbers are arguments of the compiled function: whatever they are, attacks
+        # that are otherwise the same share one trace.
+        numbers = {"eps": 1.0, "seed": None}
+        numbers.update({"steps": 1} if hasattr(self, "steps") else {})
+        numbers.update({"step_size": None} if hasattr(self, "step_size") else {})
+        return backend.run_compiled(
+            model,
+            key=(
+                dataclasses.replace(self, **numbers),
+                getattr(model, "loss", None) if self.loss == "training" else None,
+                stop_early,
+            ),
+            fn=lambda *args, **kwargs: self.perturb(
+                *args, **kwargs, stop_early=stop_early
+            ),
+            batch=(x, y),
+            settings={
+                "eps": round_down(self.eps),
+                "step_size": np.float32(
+                    self.eps / steps if step_size is None else step_size
+                ),
+                "steps": np.int32(steps),
+                "seed": np.array([seed, 0], "int32"),
+            },
+            jit_compile=False if stop_early else self.jit_compile,
+        )
+
+    def perturb(self, model, x, y, eps, step_size, steps, seed, stop_early=False):
+        """Perturbs images, as tensors in compiled code; nothing is checked there.
+
+        Args:
+            model: The model.
+            x: Images of shape `(N, ...)`, float32.
+            y: True classes, or targets, of shape `(N,)`, int32.
+            eps: Radius of the ball, a float32 scalar.
+            step_size: Length of a step, a float32 scalar.
+            steps: Number of steps, an int32 scalar.
+            seed: Integers of shape `(2,)`.
+            stop_early: Whether an example ends at its first success.
+
+        Returns:
+            The adversarial images.
+        """
+        _, restarts, random_start, _, decay = self._schedule
+        logits, loss = logits_of(model), objective(self.loss, model)
+        sign = -1.0 if self.targeted else 1.0
+        seed = _Seed(seed)
+        x = ops.convert_to_tensor(x)
+
+        def values(images, y):
+            z = logits(images)
+            return sign * loss(y, z), z
+
+        def success(z, y):
+            return ops.equal(ops.cast(ops.argmax(z, -1), y.dtype), y) == self.targeted
+
+        def keep(x_adv, x, limits):
+            if self.norm == "linf":
+                return ops.clip(x_adv, *limits)
+            return project(x_adv, x, eps, self.bounds)
+
+        def start(x, limits):
+            if not random_start:
+                return x
+            return keep(random_point(x, eps, self.norm, seed), x, limits)
+
+        def step(x_adv, momentum, x, y, limits):
+            gradient, _, z = backend.gradient_of(lambda v: values(v, y), x_adv)
+            gradient = ops.nan_to_num(gradient)
+            if decay is not None:
+                axes = tuple(range(1, len(x.shape)))
+                mean = ops.mean(ops.abs(gradient), axis=axes, keepdims=True)
+                momentum = decay * momentum + gradient / ops.maximum(mean, 1e-12)
+                gradient = momentum
+            direction = normalize(gradient, self.norm)
+            return keep(x_adv + step_size * direction, x, limits), momentum, z
+
+        limits = interval(x, eps, self.bounds) if self.norm == "linf" else ()
+        # A tensor that is carried along only where there is momentum.
+        rest = () if decay is None else (ops.zeros_like(x),)
+
+        if stop_early:
+            # A restart needs one pass more than its steps, to look at where it ended;
+            # the last one's end is looked at by whoever asked.
+            period = steps + 1 if restarts > 1 else steps
+
+            def active_step(i, state):
+                x_adv, x, y, *others = state
+                limits, rest = others[: len(limits_)], others[len(limits_) :]
+                if restarts > 1:
+                    x_adv = ops.cond(
+                        ops.equal(i % period, 0),
+                        lambda: start(x, limits),
+                        lambda: x_adv,
+                    )
+                moved, momentum, z = step(x_adv, rest[0] if rest else 0, x, y, limits)
+                # Clearly so: what is won by a rounding error may be lost again where
+                # the images are looked at in another batch.
+                lead = sign * margin(y, z)
+                done = lead > 1e-5 * ops.max(ops.abs(z), axis=-1)
+                stay = ops.reshape(done, (-1,) + (1,) * (len(x.shape) - 1))
+                moved = ops.where(stay, x_adv, moved)
+                rest = (momentum,) if rest else ()
+                return (moved, x, y, *limits, *rest), done
+
+            limits_ = limits
+            first = start(x, limits) if restarts == 1 else x
+            return backend.while_active(
+                active_step, (first, x, y, *limits, *rest), period * restarts
+            )
+
+        def restart():
+            def body(i, x_adv, *rest):
+                x_adv, momentum, _ = step(x_adv, rest[0] if rest else 0, x, y, limits)
+                return (i + 1, x_adv, momentum) if rest else (i + 1, x_adv)
+
+            return ops.while_loop(
+                lambda i, *_: i < steps, body, (0, start(x, limits), *rest)
+            )[1]
+
+        if restarts == 1:
+            return restart()
+
+        def choose(r, best, best_value, best_success):
+            x_adv = restart()
+            value, z = values(x_adv, y)
+            won = success(z, y)
+            better = (won & ~best_success) | (
+                ops.equal(won, best_success) & (value > best_value)
+            )
+            shape = (-1,) + (1,) * (len(x.shape) - 1)
+            return (
+                r + 1,
+                ops.where(ops.reshape(better, shape), x_adv, best),
+                ops.where(better, value, best_value),
+                best_success | won,
+            )
+
+        nothing = ops.zeros_like(y, dtype="float32")
+        return ops.while_loop(
+            lambda r, *_: r < restarts,
+            choose,
+            (0, x, nothing - np.inf, ops.zeros_like(y, dtype="bool")),
+        )[1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FGSM(_GradientAttack):
+    """Fast gradient sign method: one full step from the clean image.
+
+    Example:
+
+    >>> FGSM(eps=0.1).name
+    'FGSM'
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the other settings
+            see `Attack`.
+
+    Reference:
+        Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015
+        (arXiv 1412.6572).
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BIM(_GradientAttack):
+    """Basic iterative method: FGSM in small steps.
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `Attack`.
+        step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
+            paper has it.
+        steps: Number of steps, >= 1. Defaults to 10.
+
+    Reference:
+        Kurakin et al., "Adversarial Examples in the Physical World", 2017
+        (arXiv 1607.02533).
+    """
+
+    step_size: float | None = None
+    steps: int = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PGD(_GradientAttack):
+    """Projected gradient descent: small steps from a random point of the ball.
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `Attack`.
+        step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
+            paper has it.
+        steps: Number of steps, >= 1. Defaults to 40.
+        random_start: Whether to start at a random point. Defaults to `True`.
+        restarts: Number of starts, >= 1, of which the best end is kept for each
+            example: a success before a failure, then the greater loss. Defaults to 1.
+
+    Reference:
+        Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks",
+        ICLR 2018 (arXiv 1706.06083).
+    """
+
+    step_size: float | None = None
+    steps: int = 40
+    random_start: bool = True
+    restarts: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MIM(_GradientAttack):
+    """Momentum iterative method: steps along an accumulated gradient.
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `Attack`.
+        step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
+            paper has it.
+        steps: Number of steps, >= 1. Defaults to 40.
+        decay: Share of the accumulated gradient that is kept at each step, >= 0.
+            Defaults to 1.0.
+
+    Reference:
+        Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018
+        (arXiv 1710.06081).
+    """
+
+    step_size: float | None = None
+    steps: int = 40
+    decay: float = 1.0

@@ -1,0 +1,118 @@
+"""The seam to TensorFlow."""
+
+import weakref
+
+import tensorflow as tf
+
+# For each model the functions compiled for it. They hold the model weakly, so that
+# the entry goes when the model does.
+_COMPILED = weakref.WeakKeyDictionary()
+
+
+def gradient_of(fn, x):
+    """Computes the gradient of a sum over examples with respect to an input.
+
+    Args:
+        fn: Callable of `x` that returns the value of each example, and anything
+            else that the caller wants from the same forward pass.
+        x: Tensor of shape `(N, ...)`.
+
+    Returns:
+        The gradient, of `x`'s shape; `fn`'s first result; its second.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        values, extra = fn(x)
+    gradient = tape.gradient(values, x, unconnected_gradients="zero")
+    return gradient, values, extra
+
+
+def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
+    """Runs `fn(model, *batch, **settings)`, compiled once for `model` and `key`.
+
+    The batch dimension is left open: batches of all sizes share one trace. The
+    model's weights are read at every call.
+
+    Args:
+        model: The Keras model that `fn` uses.
+        key: Hashable; says what `fn` computes, beside its arguments.
+        fn: The function. Of two calls with the same key the first one's is kept.
+        batch: Tuple of tensors with the examples along the first axis.
+        settings: Dict of tensors that are the same for all examples.
+        jit_compile: `True`, `False`, or `"auto"`: XLA where there is a GPU.
+
+    Returns:
+        What `fn` returns.
+    """
+    batch = tuple(tf.convert_to_tensor(value) for value in batch)
+    settings = {name: tf.convert_to_tensor(v) for name, v in settings.items()}
+    signature = (
+        tuple(tf.TensorSpec([None, *v.shape[1:]], v.dtype) for v in batch),
+        {name: tf.TensorSpec(v.shape, v.dtype) for name, v in settings.items()},
+    )
+    functions = _COMPILED.setdefault(model, {})
+    key = (key, jit_compile, signature[0])
+    if key not in functions:
+        if jit_compile == "auto":
+            jit_compile = bool(tf.config.list_physical_devices("GPU"))
+        reference = weakref.ref(model)
+        functions[key] = tf.function(
+            lambda batch, settings: fn(reference(), *batch, **settings),
+            input_signature=signature,
+            jit_compile=jit_compile,
+            autograph=False,
+        ).get_concrete_function()
+    return functions[key](batch, settings)
+
+
+def trace_count(model):
+    """Returns how many functions were traced for `model`, for tests."""
+    return len(_COMPILED.get(model, {}))
+
+
+def while_active(step, state, num_steps):
+    """Repeats a step on the examples that are not done; the others leave the batch.
+
+    Args:
+        step: Callable `(i, state) -> (state, done)`: the number of the step, the
+            tuple of tensors with the active examples along their first axes, and
+            which of them are done. The first tensor is the result.
+        state: Tuple of tensors with all examples along their first axes.
+        num_steps: Scalar integer tensor, the most steps that an example takes.
+
+    Returns:
+        The first tensor of the state, with all examples, each as it was when it was
+        done or when the steps were used up.
+    """
+
+    def body(i, index, result, *active):
+        active, done = step(i, active)
+
+        def drop():
+            finished = tf.where(done)
+            kept = tf.where(~done)[:, 0]
+            return (
+                tf.gather(index, kept),
+                tf.tensor_scatter_nd_update(
+                    result,
+                    tf.gather_nd(index, finished)[:, None],
+                    tf.gather_nd(active[0], finished),
+                ),
+                *(tf.gather(value, kept) for value in active),
+            )
+
+        kept = tf.cond(tf.reduce_any(done), drop, lambda: (index, result, *active))
+        return (i + 1, *kept)
+
+    index = tf.range(tf.shape(state[0])[0])
+    variables = (tf.constant(0), index, state[0], *state)
+    _, index, result, *active = tf.while_loop(
+        lambda i, index, *_: (i < num_steps) & (tf.size(index) > 0),
+        body,
+        variables,
+        shape_invariants=tuple(
+            v.shape if v.shape.rank == 0 else tf.TensorShape([None, *v.shape[1:]])
+            for v in variables
+        ),
+    )
+    return tf.tensor_scatter_nd_update(result, index[:, None], active[0])

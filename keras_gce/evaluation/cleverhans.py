@@ -1,0 +1,165 @@
+"""CleverHans 4 as an engine: our vocabulary in, its own out."""
+
+import dataclasses
+import random
+import weakref
+
+import numpy as np
+from keras import ops
+
+from keras_gce.attacks import MIM
+from keras_gce.attacks.ball import interval, project, round_down
+from keras_gce.attacks.base import Attack, check_integer, check_number
+from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.objectives import objective
+from keras_gce.errors import InputError
+
+__all__ = ["CleverHansAttack"]
+
+_STEPS = {"fgsm": 1, "bim": 10, "pgd": 40, "mim": 40}
+
+# CleverHans traces anew for every new callable and shape: for each model the one
+# function of its logits, its losses by key, and the largest batch so far.
+_CACHE = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class CleverHansAttack(Attack):
+    """An attack that CleverHans 4 runs, as an object like ours.
+
+    CleverHans leaves the ball by a rounding error (0.30000004 for eps = 0.3); its
+    results are moved back into it.
+
+    Args:
+        attack: `"fgsm"`, `"bim"`, `"pgd"` or `"mim"`. CleverHans's MIM knows
+            cross-entropy only; `with_loss` gives our own for other losses.
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `keras_gce.attacks.Attack`.
+        step_size: Length of a step, in [0, eps]. Defaults to `None`: eps / steps.
+        steps: Number of steps, >= 1. Defaults to `None`: 1 for FGSM, 10 for BIM, 40
+            for PGD and MIM.
+
+    Raises:
+        InputError: If an argument is not as described, or CleverHans is not installed.
+    """
+
+    attack: str = dataclasses.field(kw_only=False)
+    step_size: float | None = dataclasses.field(default=None, kw_only=True)
+    steps: int | None = dataclasses.field(default=None, kw_only=True)
+
+    engine = "cleverhans"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.attack not in _STEPS:
+            raise InputError(
+                f"`attack` must be one of {', '.join(_STEPS)}. "
+                f"Received: attack={self.attack!r}"
+            )
+        if self.steps is None:
+            object.__setattr__(self, "steps", _STEPS[self.attack])
+        check_integer("steps", self.steps, least=1)
+        if self.step_size is not None:
+            check_number("step_size", self.step_size, least=0)
+            if self.step_size > self.eps:
+                raise InputError(
+                    "`step_size` must not be above `eps` in CleverHans. "
+                    f"Received: step_size={self.step_size}, eps={self.eps}"
+                )
+        if self.attack == "mim" and self.loss != "crossentropy":
+            raise InputError(
+                '`loss` must be "crossentropy" for CleverHans\'s MIM, which knows no '
+                f"other; use keras_gce.attacks.MIM. Received: loss={self.loss!r}"
+            )
+        _import_attacks()
+
+    @property
+    def name(self):
+        """The attack's name in reports."""
+        return self.attack.upper()
+
+    def with_loss(self, loss):
+        """Returns the same attack, ascending `loss`; for MIM, where need be, ours."""
+        if self.attack == "mim" and loss != "crossentropy":
+            shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Attack)}
+            ours = {"step_size": self.step_size, "steps": self.steps}
+            return MIM(**{**shared, **ours, "loss": loss})
+        return dataclasses.replace(self, loss=loss)
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        import tensorflow as tf
+
+        pgd, mim = _import_attacks()
+        functions = _functions(model)
+        # One shape, one trace: a smaller batch is filled up with copies.
+        functions["batch"] = size = max(functions["batch"], len(x))
+        count, filled = len(x), np.resize(np.arange(len(x)), size)
+        x, y = tf.convert_to_tensor(x[filled]), tf.convert_to_tensor(y[filled])
+        eps = float(self.eps)
+        step_size = eps / self.steps if self.step_size is None else self.step_size
+        arguments = {
+            "norm": np.inf if self.norm == "linf" else 2,
+            "clip_min": self.bounds[0],
+            "clip_max": self.bounds[1],
+            "y": y,
+            "targeted": self.targeted,
+            "sanity_checks": False,
+        }
+        if self.attack == "mim":
+            x_adv = mim(functions["logits"], x, eps, step_size, self.steps, **arguments)
+        else:
+            if seed is None:
+                seed = random.getrandbits(31) if self.seed is None else self.seed
+            tf.random.set_seed(seed)
+            x_adv = pgd(
+                functions["logits"],
+                x,
+                eps,
+                step_size,
+                self.steps,
+                loss_fn=_loss(model, self.loss),
+                rand_init=self.attack == "pgd",
+                **arguments,
+            )
+        x_adv = tf.where(tf.math.is_nan(x_adv), x, x_adv)
+        if self.norm == "linf":
+            x_adv = ops.clip(x_adv, *interval(x, round_down(eps), self.bounds))
+        else:
+            x_adv = project(x_adv, x, round_down(eps), self.bounds)
+        return x_adv[:count]
+
+
+def _import_attacks():
+    try:
+        from cleverhans.tf2.attacks.momentum_iterative_method import (
+            momentum_iterative_method,
+        )
+        from cleverhans.tf2.attacks.projected_gradient_descent import (
+            projected_gradient_descent,
+        )
+    except ImportError as error:
+        raise InputError(
+            "CleverHans must be installed for its attacks: pip install "
+            f'"keras_gce[eval]". Received: {error}'
+        ) from error
+    return projected_gradient_descent, momentum_iterative_method
+
+
+def _functions(model):
+    if model not in _CACHE:
+        reference = weakref.ref(model)
+
+        def logits(x):
+            return logits_of(reference())(x)
+
+        _CACHE[model] = {"logits": logits, "batch": 0}
+    return _CACHE[model]
+
+
+def _loss(model, loss):
+    functions = _functions(model)
+    key = ("loss", loss, getattr(model, "loss", None) if loss == "training" else None)
+    if key not in functions:
+        values = objective(loss, model)
+        functions[key] = lambda labels, logits: values(labels, logits)
+    return functions[key]

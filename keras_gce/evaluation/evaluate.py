@@ -1,0 +1,320 @@
+"""`evaluate`: attacks on a model, under a named threat model."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks.base import check_images, check_integer, check_labels
+from keras_gce.attacks.logits import check_logits, logits_of
+from keras_gce.attacks.objectives import is_crossentropy, training_loss
+from keras_gce.errors import InputError
+from keras_gce.evaluation.checkpoint import Checkpoint, fingerprint
+from keras_gce.evaluation.flags import raise_flags, zero_gradients
+from keras_gce.evaluation.report import AttackResult, RobustnessReport
+
+__all__ = ["THREAT_MODELS", "evaluate"]
+
+THREAT_MODELS = {
+    "paper": ("training",),
+    "crossentropy": ("crossentropy",),
+    "adaptive": ("crossentropy", "training", "margin"),
+}
+
+
+def evaluate(
+    model,
+    data,
+    attacks,
+    threat_model="adaptive",
+    batch_size=500,
+    checkpoint=None,
+    progress=True,
+    worst_case_only=False,
+):
+    """Attacks a model and reports what is left of its accuracy.
+
+    The threat model says which losses each gradient attack ascends:
+
+    - `"paper"`: the loss that the model was trained with (the paper's Eq. 4). A model
+      can look robust so only because its own loss is a poor guide for an attack.
+    - `"crossentropy"`: cross-entropy on the logits, whatever the training loss.
+    - `"adaptive"`: each of cross-entropy, the training loss and the margin loss; an
+      example counts as robust only if none of them breaks it.
+
+    Examples that the model gets wrong from the start are not attacked. Ours leave an
+    attack at their first success. What is random is decided by the attack's seed (0
+    where it is `None`) and the number of the batch.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> x = np.random.default_rng(0).random((20, 4), "float32")
+    >>> y = np.argmax(model.predict(x, verbose=0), -1)
+    >>> from keras_gce.attacks import PGD
+    >>> report = evaluate(model, (x, y), [PGD(eps=1.0)], "crossentropy", progress=False)
+    >>> report.clean_accuracy, len(report.results)
+    (1.0, 1)
+
+    Args:
+        model: A built `keras.Model`; see `keras_gce.attacks.logits_of`. Compiled with
+            its training loss, where the threat model asks for that.
+        data: Images and labels: a pair of arrays, a `Split`, or a `tf.data.Dataset`.
+            Images of shape `(N, ...)` within the attacks' bounds, by default [0, 1].
+        attacks: One attack, or a list of attacks.
+        threat_model: Its name, or `None`: each attack keeps its own loss. Defaults to
+            `"adaptive"`.
+        batch_size: Most images attacked at once, >= 1. Defaults to 500.
+        checkpoint: Path of a folder where finished batches are kept; the same call
+            continues there. Defaults to `None`.
+        progress: Whether to show a progress bar on stderr. Defaults to `True`.
+        worst_case_only: Whether each row attacks only what the rows before it left
+            right: the worst case is the same and sooner there, but a row's accuracy
+            is then that of all rows up to it. Defaults to `False`.
+
+    Returns:
+        A `RobustnessReport`.
+
+    Raises:
+        InputError: If an argument is not as described.
+    """
+    if threat_model is not None and threat_model not in THREAT_MODELS:
+        raise InputError(
+            f"`threat_model` must be one of {', '.join(THREAT_MODELS)}, or None. "
+            f"Received: threat_model={threat_model!r}"
+        )
+    check_integer("batch_size", batch_size, least=1)
+    rows = _rows(attacks, threat_model)
+    x, y = _arrays(data)
+    for bounds in {attack.bounds for attack in rows} or {(0.0, 1.0)}:
+        x = check_images(x, bounds)
+    check_logits(model, x)
+    y = check_labels(y, x, model)
+    if any(getattr(attack, "loss", None) == "training" for attack in rows):
+        training_loss(model)
+
+    saved = None
+    if checkpoint is not None:
+        settings = {
+            "rows": [
+                [attack.name, attack.engine, _settings(attack)] for attack in rows
+            ],
+            "batch_size": batch_size,
+            "worst_case_only": worst_case_only,
+        }
+        saved = Checkpoint(checkpoint, fingerprint(model, x, y, settings))
+
+    clean = _predict(model, x, batch_size) == y
+    robust, results = np.tile(clean, (len(rows), 1)), []
+    left = clean.copy()
+    with _bar(progress, len(rows) * int(clean.sum())) as advance:
+        for row, attack in enumerate(rows):
+            same = _same_objective(rows[:row], attack, model)
+            if same is not None and not worst_case_only:
+                robust[row] = robust[same]
+                results.append(
+                    dataclasses.replace(
+                        results[same],
+                        loss=attack.loss,
+                        seconds=0.0,
+                        settings=_settings(attack),
+                    )
+                )
+                advance(int(clean.sum()), attack)
+                continue
+            chosen = np.flatnonzero(left if worst_case_only else clean)
+            parts = []
+            for batch, start in enumerate(range(0, len(chosen), batch_size)):
+                index = chosen[start : start + batch_size]
+                part = saved and saved.load(row, batch)
+                if part is None:
+                    part = _attack(attack, model, x[index], y[index], batch, batch_size)
+                    if saved:
+                        saved.save(row, batch, part)
+                robust[row, index] = part["right"]
+                parts.append(part)
+                advance(len(index), attack)
+            if worst_case_only:
+                robust[row] &= left
+                left &= robust[row]
+            results.append(_result(attack, clean, robust[row], parts))
+
+    zero_share = None
+    if clean.any() and any(result.loss for result in results):
+        zero_share = float(
+            np.mean(
+                [
+                    zero_gradients(model, x[i], y[i])
+                    for i in _batches(np.flatnonzero(clean)[:batch_size], batch_size)
+                ]
+            )
+        )
+    return RobustnessReport(
+        model=model.name,
+        threat_model=threat_model,
+        results=results,
+        clean=clean,
+        row_robust=robust,
+        flags=raise_flags([] if worst_case_only else results, zero_share),
+        worst_case_only=worst_case_only,
+        versions=_versions(rows),
+    )
+
+
+def _rows(attacks, threat_model):
+    """Returns the attacks to run, one for each loss of the threat model."""
+    rows = []
+    for attack in attacks if isinstance(attacks, (list, tuple)) else [attacks]:
+        if not hasattr(attack, "run") or not hasattr(attack, "engine"):
+            raise InputError(
+                "`attacks` must hold attacks of keras_gce.attacks or "
+                f"CleverHansAttack. Received: {attack!r}"
+            )
+        if getattr(attack, "targeted", False):
+            raise InputError(
+                "`attacks` must be untargeted here, where the labels are the true "
+                f"classes; call the attack itself. Received: {attack!r}"
+            )
+        if threat_model is None or not hasattr(attack, "with_loss"):
+            rows.append(attack)
+        else:
+            rows += [attack.with_loss(loss) for loss in THREAT_MODELS[threat_model]]
+    if not rows:
+        raise InputError("`attacks` must hold at least one attack. Received: []")
+    return rows
+
+
+def _arrays(data):
+    """Returns images and labels of a Split, a tf.data.Dataset or a pair of arrays."""
+    if hasattr(data, "arrays"):
+        return data.arrays()
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return np.asarray(data[0]), np.asarray(data[1])
+    if hasattr(data, "as_numpy_iterator"):
+        if int(data.cardinality()) == -1:
+            raise InputError("`data` must be finite. Received: an infinite Dataset")
+        pairs = [pair[:2] for pair in data.as_numpy_iterator()]
+        if not pairs:
+            raise InputError("`data` must hold at least one image. Received: none")
+        join = np.concatenate if np.ndim(pairs[0][1]) else np.stack
+        return tuple(join(part) for part in zip(*pairs, strict=True))
+    raise InputError(
+        "`data` must be a pair of arrays (images, labels), a Split or a "
+        f"tf.data.Dataset. Received: {type(data).__name__}"
+    )
+
+
+def _attack(attack, model, x, y, batch, batch_size):
+    start = time.perf_counter()
+    # Apart from each other, so that seeds 0 and 1 share no batch.
+    seed = ((attack.seed or 0) * 1_000_003 + batch * 7919) % 2**31
+    x_adv = np.asarray(attack.run(model, x, y, seed=seed, stop_early=True))
+    seconds = time.perf_counter() - start
+    delta = (x_adv - x).reshape(len(x), -1)
+    return {
+        "right": _predict(model, x_adv, batch_size) == y,
+        "l2": np.linalg.norm(delta, axis=1),
+        "linf": np.abs(delta).max(axis=1),
+        "seconds": np.float64(seconds),
+    }
+
+
+def _predict(model, x, batch_size):
+    def classes(model, x):
+        return ops.argmax(logits_of(model)(x), axis=-1)
+
+    return np.concatenate(
+        [
+            np.asarray(backend.run_compiled(model, "predict", classes, (x[i],), {}))
+            for i in _batches(np.arange(len(x)), batch_size)
+        ]
+    )
+
+
+def _batches(index, batch_size):
+    return [index[i : i + batch_size] for i in range(0, len(index), batch_size)]
+
+
+def _same_objective(before, attack, model):
+    """The row that ran this already: the training loss may be cross-entropy."""
+    if getattr(attack, "loss", None) != "training" or not is_crossentropy(model):
+        return None
+    twin = attack.with_loss("crossentropy")
+    for row, other in enumerate(before):
+        if other.name == twin.name and _settings(other) == _settings(twin):
+            return row
+    return None
+
+
+def _result(attack, clean, robust, parts):
+    attacked = sum(len(part["right"]) for part in parts)
+    won = np.concatenate([~part["right"] for part in parts] or [np.zeros(0, bool)])
+    l2 = np.concatenate([part["l2"] for part in parts] or [np.zeros(0)])
+    return AttackResult(
+        name=attack.name,
+        engine=attack.engine,
+        loss=_text(getattr(attack, "loss", None)),
+        eps=getattr(attack, "eps", None),
+        norm=getattr(attack, "norm", None),
+        n_examples=len(clean),
+        clean_accuracy=float(clean.mean()),
+        robust_accuracy=float(robust.mean()),
+        success_rate=float(won.mean()) if attacked else None,
+        mean_l2=float(l2[won].mean()) if won.any() else None,
+        max_linf=float(max((part["linf"].max() for part in parts), default=0.0)),
+        seconds=float(sum(part["seconds"] for part in parts)),
+        settings=_settings(attack),
+    )
+
+
+def _settings(attack):
+    values = {
+        field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)
+    }
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _text(value):
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _versions(rows):
+    names = ["keras_gce", "keras", keras.backend.backend(), "numpy"]
+    names += ["cleverhans"] * any(row.engine == "cleverhans" for row in rows)
+    versions = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+@contextlib.contextmanager
+def _bar(progress, total):
+    """Yields a function that moves a progress bar on by some examples."""
+    if not progress:
+        yield lambda count, attack: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    with bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("attacking", total=total)
+
+        def advance(count, attack):
+            bar.update(task, advance=count, description=attack.name)
+
+        yield advance

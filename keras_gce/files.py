@@ -1,0 +1,102 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+from keras_gce.errors import InputError
+
+__all__ = [
+    "load_model",
+    "output_file",
+    "output_folder",
+    "save_model",
+    "write_bytes",
+    "write_text",
+]
+
+
+def output_folder(path):
+    """Returns the folder as a `Path`, made where it is missing, and writable.
+
+    Raises:
+        InputError: If it can't be made or written.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            "`output` must be a folder that can be written. "
+            f"Received: {path} ({error.strerror})"
+        ) from error
+    return path
+
+
+def output_file(path):
+    """Returns the file as a `Path`, in a folder that exists now and is writable.
+
+    Raises:
+        InputError: If it can't be written.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise InputError(f"`output` must be a file. Received: {path}, a folder")
+    output_folder(path.parent)
+    return path
+
+
+def write_text(path, text):
+    """Writes a text file in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, data):
+    """Writes a file."""
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def save_model(model, path):
+    """Saves a Keras model as `.keras`."""
+    with _replacing(path) as temporary:
+        model.save(temporary)
+
+
+def load_model(path):
+    """Loads a Keras model.
+
+    Raises:
+        InputError: If there is no file, or it is no Keras model.
+    """
+    import keras
+
+    # Registers the losses, with which models here are compiled.
+    import keras_gce.losses  # noqa: F401
+
+    if not os.path.isfile(path):
+        raise InputError(f"MODEL must be a .keras file. Received: {path}, no file")
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # Zip, JSON, HDF5 and Keras each have their own.
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise InputError(
+            f"MODEL must be a Keras model that loads here. Received: {path} "
+            f"({type(error).__name__}: {first_line[:200]})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _replacing(path):
+    """Yields a temporary path beside `path`, which takes its place at the end."""
+    path = pathlib.Path(path)
+    # The suffix stays, since Keras decides the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
