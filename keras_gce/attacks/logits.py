@@ -98,11 +98,11 @@ def _split(model):
         inner_body, inner_last = _split(last)
         if inner_last is None:
             return model, None
-        before = keras.Model(inputs, _input_of(last, outputs[0]))
+        before = keras.Model(inputs[0], _input_of(last, outputs[0]))
         return _chain(before, inner_body), inner_last
     activation = getattr(last, "activation", None)
     if type(last).__name__ == "Softmax" or activation is keras.activations.softmax:
-        return keras.Model(inputs, _input_of(last, outputs[0])), last
+        return keras.Model(inputs[0], _input_of(last, outputs[0])), last
     raw = (None, keras.activations.linear, keras.activations.log_softmax)
     if activation not in raw:
         name = getattr(activation, "__name__", activation)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import importlib.metadata
+import importlib
 import time
 
 import keras
@@ -288,11 +288,7 @@ def _text(value):
 def _versions(rows):
     names = ["keras_gce", "keras", keras.backend.backend(), "numpy"]
     names += ["cleverhans"] * any(row.engine == "cleverhans" for row in rows)
-    versions = {}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    return {name: importlib.import_module(name).__version__ for name in names}
 
 
 @contextlib.contextmanager

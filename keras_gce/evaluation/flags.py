@@ -67,8 +67,8 @@ def raise_flags(results, zero_share):
         lambda a, b: (
             f"{a.name} at eps {a.eps:g} leaves {a.robust_accuracy:.1%} through the "
             f"training loss and {b.robust_accuracy:.1%} through cross-entropy: the "
-            "training loss hides the gradient, and its figure is the attack's weakness. "
-            "Quote the adaptive worst case."
+            "training loss hides the gradient, and its figure is the weakness of the "
+            "attack. Quote the adaptive worst case."
         ),
     )
     flags += _worst(

@@ -186,8 +186,8 @@ class RobustnessReport:
         """Returns the report as Markdown: a summary, the flags, a table."""
         accuracy = "accuracy left %" if self.worst_case_only else "robust accuracy %"
         lines = [
-            f"{self.model}: clean accuracy {_percent(self.clean_accuracy)}%, worst case "
-            f"{_percent(self.worst_case_accuracy)}% over all rows, "
+            f"{self.model}: clean accuracy {_percent(self.clean_accuracy)}%, "
+            f"worst case {_percent(self.worst_case_accuracy)}% over all rows, "
             f"{len(self.clean)} examples. "
             f"Threat model: {self.threat_model or 'none named'}.",
             "",

@@ -1,0 +1,46 @@
+"""What several test files share: data and models, made once."""
+
+import os
+import pathlib
+
+# Before TensorFlow is imported: see "CI" in CONTRIBUTING.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import keras
+import pytest
+
+from keras_gce import datasets, losses, models
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def tfds_dir():
+    """The TFDS folder with real MNIST, where there is one."""
+    folder = os.environ.get("TFDS_DATA_DIR", SHARED / "tfds")
+    if not (pathlib.Path(folder) / "mnist").is_dir():
+        pytest.skip("no prepared MNIST in TFDS_DATA_DIR or ../shared/data/tfds")
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="session")
+def xe_model(digits):
+    return _trained(digits, keras.losses.SparseCategoricalCrossentropy(True))
+
+
+@pytest.fixture(scope="session")
+def gce_model(digits):
+    return _trained(digits, losses.GuidedComplementEntropy(from_logits=True))
+
+
+def _trained(dataset, loss):
+    keras.utils.set_random_seed(0)
+    model = models.SmallCNN()
+    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
+    model.fit(*dataset.train.arrays(), batch_size=32, epochs=12, verbose=0)
+    return model

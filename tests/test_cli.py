@@ -1,0 +1,151 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_gce import cli, files, models
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "keras_gce", *arguments], capture_output=True, text=True
+    )
+
+
+def test_help_and_wrong_arguments_without_tensorflow():
+    # -X importtime names every module that is imported.
+    for arguments, code in ((["--help"], 0), (["fly"], 2), (["train"], 2)):
+        process = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "keras_gce", *arguments],
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == code
+        assert "keras_gce.cli" in process.stderr
+        for heavy in ("tensorflow", "| keras\n", "numpy"):
+            assert heavy not in process.stderr
+
+
+@pytest.fixture
+def saved(xe_model, tmp_path):
+    files.save_model(xe_model, tmp_path / "model.keras")
+    return str(tmp_path / "model.keras")
+
+
+def wrong(capsys, *arguments):
+    """Runs a command that has to fail as the user's mistake; returns its line."""
+    try:
+        code = cli.main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert "Traceback" not in captured.err
+    return captured.err.strip().splitlines()[-1]
+
+
+def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
+    evaluate = ["--dataset", "digits", "--eps", "0.1"]
+    nonsense = tmp_path / "nonsense.keras"
+    nonsense.write_text("no model")
+    narrow = tmp_path / "narrow.keras"
+    files.save_model(models.SmallCNN(num_classes=7), narrow)
+    wide = tmp_path / "wide.keras"
+    files.save_model(models.SmallCNN(input_shape=(32, 32, 3)), wide)
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    out = str(tmp_path / "m.keras")
+    for received, *arguments in (
+        ("none.keras, no file", "evaluate", "none.keras", *evaluate),
+        ("nonsense.keras", "evaluate", str(nonsense), *evaluate),
+        ("with 7", "evaluate", str(narrow), *evaluate),
+        ("(32, 32, 3)", "evaluate", str(wide), *evaluate),
+        ("svhn", "evaluate", saved, "--dataset", "svhn", "--eps", "0.1"),
+        ("Received: cw", "evaluate", saved, *evaluate, "--attacks", "fgsm,cw"),
+        ("-1", "evaluate", saved, "--dataset", "digits", "--eps=-1"),
+        ("nan", "evaluate", saved, "--dataset", "digits", "--eps", "nan"),
+        (
+            "in a folder",
+            *("evaluate", saved, *evaluate, "--output", str(tmp_path)),
+        ),
+        ("svhn", "train", "--dataset", "svhn", "--output", out),
+        ("m.h5", "train", "--dataset", "digits", "--output", "m.h5"),
+        ("0", "train", "--dataset", "digits", "--output", out, "--epochs", "0"),
+        ("1/0", "train", "--dataset", "digits", "--output", out, "--alpha", "1/0"),
+        ("table9", "reproduce", "table9", "--dataset", "digits"),
+        ("svhn", "reproduce", "table3", "--dataset", "svhn"),
+        (
+            "file",
+            *("reproduce", "table3", "--dataset", "digits"),
+            *("--output", str(blocked / "folder")),
+        ),
+    ):
+        line = wrong(capsys, *arguments)
+        if received != "in a folder":
+            assert received in line, line
+    assert not (tmp_path / "m.keras").exists()
+
+
+def test_train_then_evaluate(capsys, tmp_path):
+    model, report = tmp_path / "out" / "model.keras", tmp_path / "report.json"
+    arguments = ["--dataset", "digits", "--model", "small_cnn", "--epochs", "2"]
+    assert cli.main(["train", *arguments, "--output", str(model)]) == 0
+    assert "clean test accuracy" in capsys.readouterr().out
+    arguments = ["--dataset", "digits", "--eps", "0.1", "--examples", "50"]
+    arguments += ["--attacks", "fgsm,pgd", "--output", str(report)]
+    assert cli.main(["evaluate", str(model), *arguments]) == 0
+    assert "Threat model: adaptive" in capsys.readouterr().out
+    assert len(json.loads(report.read_text())["results"]) == 6
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "report.json"]
+
+
+def test_reproduce_resumes(capsys, tmp_path):
+    arguments = [
+        "reproduce",
+        "table3",
+        "--dataset",
+        "digits",
+        "--output",
+        str(tmp_path),
+    ]
+    arguments += ["--epochs", "2", "--seeds", "1", "--examples", "40"]
+    arguments += ["--engine", "keras_gce", "--model", "small_cnn"]
+    assert cli.main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "| PGD | 0.3 | 0.00 / 2.22 |" in first
+    table = (tmp_path / "table3.md").read_text()
+    made = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.keras")}
+    made |= {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.npz")}
+    assert len([p for p in made if p.suffix == ".keras"]) == 2
+    assert cli.main(arguments) == 0
+    assert (tmp_path / "table3.md").read_text() == table
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    capsys.readouterr()
+    other = [*arguments, "--epochs", "3"]
+    assert "other settings" in wrong(capsys, *other)
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    class Model:
+        def save(self, path):
+            path.write_text("half")
+            raise RuntimeError
+
+    files.write_text(tmp_path / "a.keras", "before")
+    with pytest.raises(RuntimeError):
+        files.save_model(Model(), tmp_path / "a.keras")
+    assert (tmp_path / "a.keras").read_text() == "before"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.keras"]
+
+
+@pytest.mark.slow
+def test_mnist_from_the_command_line(tfds_dir, tmp_path):
+    process = run(
+        *("train", "--dataset", "mnist", "--data-dir", tfds_dir, "--epochs", "1"),
+        *("--output", str(tmp_path / "model.keras")),
+    )
+    assert process.returncode == 0, process.stderr
+    accuracy = float(process.stdout.split("accuracy ")[-1].split("%")[0])
+    assert np.isfinite(accuracy) and accuracy > 95
