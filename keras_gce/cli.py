@@ -93,9 +93,7 @@ def _add_demo(commands):
 def _demo(args):
     from keras_gce import recipes
 
-    table = recipes.reproduce_table3(
-        "digits", args.output, seeds=1, engine="keras_gce", progress=False
-    )
+    table = recipes.reproduce_table3("digits", args.output, seeds=1, engine="keras_gce")
     print(table)
     print(
         "An attack through GCE itself is a weak one: quote the adaptive column.\n"

@@ -1,6 +1,5 @@
 """`evaluate`: attacks on a model, under a named threat model."""
 
-import contextlib
 import dataclasses
 import importlib
 import time
@@ -17,6 +16,7 @@ from keras_gce.errors import InputError
 from keras_gce.evaluation.checkpoint import Checkpoint, fingerprint
 from keras_gce.evaluation.flags import raise_flags, zero_gradients
 from keras_gce.evaluation.report import AttackResult, RobustnessReport
+from keras_gce.progress import bar
 
 __all__ = ["THREAT_MODELS", "evaluate"]
 
@@ -112,7 +112,7 @@ def evaluate(
     clean = _predict(model, x, batch_size) == y
     robust, results = np.tile(clean, (len(rows), 1)), []
     left = clean.copy()
-    with _bar(progress, len(rows) * int(clean.sum())) as advance:
+    with bar("attacking", len(rows) * int(clean.sum()), progress) as advance:
         for row, attack in enumerate(rows):
             same = _same_objective(rows[:row], attack, model)
             if same is not None and not worst_case_only:
@@ -125,7 +125,7 @@ def evaluate(
                         settings=_settings(attack),
                     )
                 )
-                advance(int(clean.sum()), attack)
+                advance(int(clean.sum()), attack.name)
                 continue
             chosen = np.flatnonzero(left if worst_case_only else clean)
             parts = []
@@ -138,7 +138,7 @@ def evaluate(
                         saved.save(row, batch, part)
                 robust[row, index] = part["right"]
                 parts.append(part)
-                advance(len(index), attack)
+                advance(len(index), attack.name)
             if worst_case_only:
                 robust[row] &= left
                 left &= robust[row]
@@ -289,28 +289,3 @@ def _versions(rows):
     names = ["keras_gce", "keras", keras.backend.backend(), "numpy"]
     names += ["cleverhans"] * any(row.engine == "cleverhans" for row in rows)
     return {name: importlib.import_module(name).__version__ for name in names}
-
-
-@contextlib.contextmanager
-def _bar(progress, total):
-    """Yields a function that moves a progress bar on by some examples."""
-    if not progress:
-        yield lambda count, attack: None
-        return
-    from rich import progress as bars
-    from rich.console import Console
-
-    with bars.Progress(
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("attacking", total=total)
-
-        def advance(count, attack):
-            bar.update(task, advance=count, description=attack.name)
-
-        yield advance
