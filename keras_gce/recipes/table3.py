@@ -133,7 +133,8 @@ def _table3(name, recipes, reports):
     lines = [
         f"{name}, {recipe.model}, {recipe.epochs} epochs, {len(runs[0])} seed(s), "
         f"{len(first.clean)} test images. Accuracy % under attack, cross-entropy model "
-        "/ GCE model (alpha 1/3), mean ± standard deviation over the seeds.",
+        "/ GCE model (alpha 1/3)"
+        f"{', mean ± standard deviation over the seeds' * (len(runs[0]) > 1)}.",
         "",
         f"Without attack: {clean[0]} / {clean[1]}.",
         "",
@@ -168,11 +169,24 @@ def _table3(name, recipes, reports):
             )
         )
         lines.append(f"| {' | '.join(cells)} |")
-    engines = sorted(
-        {f"{row.name} through {row.loss}: {row.engine}" for row in first.results}
-    )
-    lines += ["", "Engines: " + "; ".join(engines) + "."]
+    lines += ["", _engines(first.results)]
     return "\n".join(lines) + "\n"
+
+
+def _engines(results):
+    """Says which library ran which rows."""
+    engines = {}
+    for row in results:
+        attacks = engines.setdefault(row.engine, {})
+        attacks.setdefault(row.name, {})[row.loss] = True
+    if len(engines) == 1:
+        return f"Engine: {next(iter(engines))}."
+    listed = (
+        f"{engine} ran "
+        + ", ".join(f"{name} ({', '.join(losses)})" for name, losses in attacks.items())
+        for engine, attacks in engines.items()
+    )
+    return "Engines: " + "; ".join(listed) + "."
 
 
 def _mean(values):
