@@ -6,7 +6,7 @@ import pytest
 
 import keras_gce
 from keras_gce import evaluation
-from keras_gce.attacks import BIM, FGSM, MIM, PGD
+from keras_gce.attacks import BIM, FGSM, JSMA, MIM, PGD, CarliniWagnerL2
 from keras_gce.errors import InputError
 from keras_gce.evaluation import AttackResult, RobustnessReport, evaluate
 from keras_gce.evaluation.cleverhans import CleverHansAttack
@@ -42,7 +42,7 @@ def test_the_report_counts_what_it_says(gce_model, digits, report):
     assert report.worst_case_accuracy == report.robust.mean()
     assert report.worst_case_accuracy <= min(r.robust_accuracy for r in report.results)
     worst = report.worst_over_losses()
-    assert worst[("PGD", "linf", 0.2)] <= worst[("PGD", "linf", 0.1)]
+    assert worst[("PGD", "linf", "0.2")] <= worst[("PGD", "linf", "0.1")]
 
 
 def test_a_row_is_what_the_attack_called_directly_does(xe_model, digits):
@@ -236,15 +236,37 @@ def test_cleverhans_refuses():
 def test_paper_attacks():
     # DESIGN section 9: eps, iterations and MNIST's PGD step of 0.01.
     attacks = evaluation.paper_attacks("mnist", engine="keras_gce")
-    assert [a.eps for a in attacks] == [0.1, 0.2, 0.3] * 4
+    *gradient, low, high, cw = attacks
+    assert [a.eps for a in gradient] == [0.1, 0.2, 0.3] * 4
+    assert (low, high, cw) == (JSMA(), JSMA(gamma=0.5), CarliniWagnerL2())
     assert PGD(eps=0.2, steps=40, step_size=0.01) in attacks
     assert BIM(eps=0.1, steps=10) in attacks and MIM(eps=0.3, steps=40) in attacks
     theirs = evaluation.paper_attacks("cifar10")
-    assert {a.engine for a in theirs} == {"cleverhans"}
-    assert sorted({a.eps for a in theirs}) == [0.04, 0.12, 0.2]
+    assert [a.engine for a in theirs] == ["cleverhans"] * 12 + ["keras_gce"] * 3
+    assert sorted({a.eps for a in theirs[:12]}) == [0.04, 0.12, 0.2]
+    assert [a.gamma for a in theirs[12:14]] == [0.07, 0.14]
     for arguments in (("svhn",), ("mnist", "art")):
         with pytest.raises(InputError, match=f"Received: .*{arguments[-1]}"):
             evaluation.paper_attacks(*arguments)
+
+
+def test_attacks_with_a_target_report_what_it_took(gce_model, digits):
+    x, y = digits.test.take(30).arrays()
+    attacks = [JSMA(gamma=0.1), CarliniWagnerL2(max_iterations=60)]
+    report = evaluate(gce_model, (x, y), attacks, batch_size=20, progress=False)
+    # No loss to choose: one row each, whatever the threat model.
+    assert [(r.name, r.loss) for r in report.results] == [
+        ("JSMA", None),
+        ("CarliniWagnerL2", None),
+    ]
+    jsma, cw = report.results
+    # Most of those that leave their class reach the target; some end elsewhere.
+    assert 0 < jsma.success_rate <= 1 - jsma.robust_accuracy / jsma.clean_accuracy
+    assert 2 <= jsma.mean_l0 <= 2 * (28 * 28 * 0.1 // 2)
+    assert 0 < cw.mean_l2 < jsma.mean_l2
+    assert cw.median_l2 > 0
+    assert list(report.worst_over_losses())[0] == ("JSMA", None, "gamma 0.1")
+    assert RobustnessReport.from_json(report.to_json()).results == report.results
 
 
 def test_zero_gradients_are_seen():

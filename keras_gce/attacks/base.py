@@ -1,8 +1,9 @@
-"""`Attack`: what all attacks share, and the checks at their edge."""
+"""`Attack` and `BallAttack`: what all attacks share, and the checks at their edge."""
 
 import dataclasses
 import math
 import numbers
+import random
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,53 +12,36 @@ from keras_gce.attacks.logits import check_logits
 from keras_gce.attacks.objectives import check_loss
 from keras_gce.errors import InputError
 
-__all__ = ["Attack"]
+__all__ = ["Attack", "BallAttack"]
 
 NORMS = ("linf", "l2")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attack:
-    """Base of the attacks that keep within a ball around the image.
+    """Base of the attacks.
 
     An attack is its settings: immutable, its `repr` shows them all. It is called
     as `x_adv = attack(model, x, y)`.
 
     Args:
-        eps: Radius of the ball, in units of the images, >= 0. 0 returns the images.
-        loss: What the attack ascends: `"crossentropy"` on the logits, `"training"`
-            (the loss the model was compiled with), `"margin"`, `"dlr"`, or a callable
-            `(y, logits)` -> one value an example. Defaults to `"crossentropy"`.
-        norm: `"linf"` or `"l2"`, the norm of the ball. Defaults to `"linf"`.
         bounds: The least and the greatest value of a pixel. Defaults to (0.0, 1.0).
         targeted: Whether `y` holds target classes, towards which the attack then
-            descends. Defaults to `False`.
+            moves. Defaults to `False`.
         seed: An integer makes what is random in the attack reproducible. Defaults to
             `None`: drawn anew at each call.
-        jit_compile: Whether to compile with XLA; `"auto"`: on a GPU. Defaults to
-            `"auto"`.
 
     Raises:
         InputError: If an argument is not as described.
     """
 
-    eps: float
-    loss: Any = "crossentropy"
-    norm: str = "linf"
     bounds: tuple = (0.0, 1.0)
     targeted: bool = False
     seed: int | None = None
-    jit_compile: Any = "auto"
 
     engine: ClassVar[str] = "keras_gce"
 
     def __post_init__(self):
-        check_number("eps", self.eps, least=0)
-        check_loss(self.loss)
-        if self.norm not in NORMS:
-            raise InputError(
-                f"`norm` must be one of {', '.join(NORMS)}. Received: norm={self.norm}"
-            )
         try:
             low, high = (float(bound) for bound in self.bounds)
         except (TypeError, ValueError):
@@ -76,10 +60,6 @@ class Attack:
         """The attack's name in reports."""
         return type(self).__name__
 
-    def with_loss(self, loss):
-        """Returns the same attack, ascending `loss`."""
-        return dataclasses.replace(self, loss=loss)
-
     def __call__(self, model, x, y):
         """Perturbs the images `x` so that `model` errs.
 
@@ -91,13 +71,12 @@ class Attack:
                 `(N,)`, or one-hot of shape `(N, K)`.
 
         Returns:
-            The adversarial images, a float32 tensor of `x`'s shape, every one within
-            `eps` of its image and within `bounds`.
+            The adversarial images, a float32 tensor of `x`'s shape, within `bounds`.
 
         Raises:
             InputError: If images lie outside `bounds` or are NaN, labels are not
-                classes of the model, shapes do not match, or the loss is "training"
-                and the model is not compiled.
+                classes of the model, shapes do not match, or the attack's loss is
+                "training" and the model is not compiled.
         """
         x = check_images(x, self.bounds)
         check_logits(model, x)
@@ -107,6 +86,50 @@ class Attack:
     def run(self, model, x, y, seed=None, stop_early=False):
         """Perturbs checked images. With `stop_early` an example ends at success."""
         raise NotImplementedError
+
+    def _seed(self, seed):
+        """The seed of a call: the one given, the attack's own, or a new one."""
+        if seed is not None:
+            return seed
+        return random.getrandbits(31) if self.seed is None else self.seed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BallAttack(Attack):
+    """Base of the attacks that keep within a ball around the image.
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. 0 returns the images.
+            For the settings not listed here see `Attack`.
+        loss: What the attack ascends: `"crossentropy"` on the logits, `"training"`
+            (the loss the model was compiled with), `"margin"`, `"dlr"`, or a callable
+            `(y, logits)` -> one value an example; with `targeted`, what it descends.
+            Defaults to `"crossentropy"`.
+        norm: `"linf"` or `"l2"`, the norm of the ball. Defaults to `"linf"`.
+        jit_compile: Whether to compile with XLA; `"auto"`: on a GPU. Defaults to
+            `"auto"`.
+
+    Raises:
+        InputError: If an argument is not as described.
+    """
+
+    eps: float
+    loss: Any = "crossentropy"
+    norm: str = "linf"
+    jit_compile: Any = "auto"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("eps", self.eps, least=0)
+        check_loss(self.loss)
+        if self.norm not in NORMS:
+            raise InputError(
+                f"`norm` must be one of {', '.join(NORMS)}. Received: norm={self.norm}"
+            )
+
+    def with_loss(self, loss):
+        """Returns the same attack, ascending `loss`."""
+        return dataclasses.replace(self, loss=loss)
 
 
 def check_number(name, value, least):

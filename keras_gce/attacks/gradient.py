@@ -1,7 +1,6 @@
 """The gradient attacks: one loop, and FGSM, BIM, PGD and MIM as its cases."""
 
 import dataclasses
-import random
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import Attack, check_integer, check_number
+from keras_gce.attacks.base import BallAttack, check_integer, check_number
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.objectives import margin, objective
 from keras_gce.errors import InputError
@@ -36,7 +35,7 @@ class _Seed(keras.random.SeedGenerator):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _GradientAttack(Attack):
+class _GradientAttack(BallAttack):
     """Steps along the gradient, each followed by a return into the ball."""
 
     def __post_init__(self):
@@ -67,8 +66,6 @@ class _GradientAttack(Attack):
 
     def run(self, model, x, y, seed=None, stop_early=False):
         steps, _, _, step_size, _ = self._schedule
-        if seed is None:
-            seed = random.getrandbits(31) if self.seed is None else self.seed
         # Numbers are arguments of the compiled function: whatever they are, attacks
         # that are otherwise the same share one trace.
         numbers = {"eps": 1.0, "seed": None}
@@ -91,7 +88,7 @@ class _GradientAttack(Attack):
                     self.eps / steps if step_size is None else step_size
                 ),
                 "steps": np.int32(steps),
-                "seed": np.array([seed, 0], "int32"),
+                "seed": np.array([self._seed(seed), 0], "int32"),
             },
             jit_compile=False if stop_early else self.jit_compile,
         )
@@ -178,7 +175,7 @@ class _GradientAttack(Attack):
             first = start(x, limits) if restarts == 1 else x
             return backend.while_active(
                 active_step, (first, x, y, *limits, *rest), period * restarts
-            )
+            )[0]
 
         def restart():
             def body(i, x_adv, *rest):
@@ -226,7 +223,7 @@ class FGSM(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the other settings
-            see `Attack`.
+            see `BallAttack`.
 
     Reference:
         Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015
@@ -240,7 +237,7 @@ class BIM(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `Attack`.
+            listed here see `BallAttack`.
         step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
             paper has it.
         steps: Number of steps, >= 1. Defaults to 10.
@@ -260,7 +257,7 @@ class PGD(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `Attack`.
+            listed here see `BallAttack`.
         step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
             paper has it.
         steps: Number of steps, >= 1. Defaults to 40.
@@ -285,7 +282,7 @@ class MIM(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `Attack`.
+            listed here see `BallAttack`.
         step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
             paper has it.
         steps: Number of steps, >= 1. Defaults to 40.

@@ -13,18 +13,24 @@ def gradient_of(fn, x):
     """Computes the gradient of a sum over examples with respect to an input.
 
     Args:
-        fn: Callable of `x` that returns the value of each example, and anything
-            else that the caller wants from the same forward pass.
+        fn: Callable of `x` that returns the value of each example, or a tuple of
+            several such values, and anything else that the caller wants from the same
+            forward pass.
         x: Tensor of shape `(N, ...)`.
 
     Returns:
-        The gradient, of `x`'s shape; `fn`'s first result; its second.
+        The gradient, of `x`'s shape, or a tuple with one for each of several values;
+        `fn`'s first result; its second.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
         tape.watch(x)
         values, extra = fn(x)
-    gradient = tape.gradient(values, x, unconnected_gradients="zero")
-    return gradient, values, extra
+    several = isinstance(values, tuple)
+    gradients = tuple(
+        tape.gradient(value, x, unconnected_gradients="zero")
+        for value in (values if several else (values,))
+    )
+    return gradients if several else gradients[0], values, extra
 
 
 def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
@@ -70,49 +76,57 @@ def trace_count(model):
     return len(_COMPILED.get(model, {}))
 
 
-def while_active(step, state, num_steps):
+def while_active(step, state, num_steps, num_results=1):
     """Repeats a step on the examples that are not done; the others leave the batch.
 
     Args:
         step: Callable `(i, state) -> (state, done)`: the number of the step, the
             tuple of tensors with the active examples along their first axes, and
-            which of them are done. The first tensor is the result.
+            which of them are done.
         state: Tuple of tensors with all examples along their first axes.
         num_steps: Scalar integer tensor, the most steps that an example takes.
+        num_results: How many tensors of the state, the first ones, are results.
+            Defaults to 1.
 
     Returns:
-        The first tensor of the state, with all examples, each as it was when it was
-        done or when the steps were used up.
+        Tuple of the results, with all examples, each as it was when it was done or
+        when the steps were used up.
     """
 
-    def body(i, index, result, *active):
+    def body(i, index, results, active):
         active, done = step(i, active)
 
         def drop():
             finished = tf.where(done)
             kept = tf.where(~done)[:, 0]
+            where = tf.gather_nd(index, finished)[:, None]
             return (
                 tf.gather(index, kept),
-                tf.tensor_scatter_nd_update(
-                    result,
-                    tf.gather_nd(index, finished)[:, None],
-                    tf.gather_nd(active[0], finished),
+                tuple(
+                    tf.tensor_scatter_nd_update(
+                        result, where, tf.gather_nd(value, finished)
+                    )
+                    for result, value in zip(results, active, strict=False)
                 ),
-                *(tf.gather(value, kept) for value in active),
+                tuple(tf.gather(value, kept) for value in active),
             )
 
-        kept = tf.cond(tf.reduce_any(done), drop, lambda: (index, result, *active))
+        kept = tf.cond(tf.reduce_any(done), drop, lambda: (index, results, active))
         return (i + 1, *kept)
 
+    state = tuple(tf.convert_to_tensor(value) for value in state)
     index = tf.range(tf.shape(state[0])[0])
-    variables = (tf.constant(0), index, state[0], *state)
-    _, index, result, *active = tf.while_loop(
+    variables = (tf.constant(0), index, state[:num_results], state)
+    _, index, results, active = tf.while_loop(
         lambda i, index, *_: (i < num_steps) & (tf.size(index) > 0),
         body,
         variables,
-        shape_invariants=tuple(
-            v.shape if v.shape.rank == 0 else tf.TensorShape([None, *v.shape[1:]])
-            for v in variables
+        shape_invariants=tf.nest.map_structure(
+            lambda v: tf.TensorShape([None, *v.shape[1:]] if v.shape.rank else []),
+            variables,
         ),
     )
-    return tf.tensor_scatter_nd_update(result, index[:, None], active[0])
+    return tuple(
+        tf.tensor_scatter_nd_update(result, index[:, None], value)
+        for result, value in zip(results, active, strict=False)
+    )

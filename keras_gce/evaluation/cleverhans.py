@@ -1,7 +1,6 @@
 """CleverHans 4 as an engine: our vocabulary in, its own out."""
 
 import dataclasses
-import random
 import weakref
 
 import numpy as np
@@ -9,7 +8,7 @@ from keras import ops
 
 from keras_gce.attacks import MIM
 from keras_gce.attacks.ball import interval, project, round_down
-from keras_gce.attacks.base import Attack, check_integer, check_number
+from keras_gce.attacks.base import BallAttack, check_integer, check_number
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.objectives import objective
 from keras_gce.errors import InputError
@@ -24,7 +23,7 @@ _CACHE = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True)
-class CleverHansAttack(Attack):
+class CleverHansAttack(BallAttack):
     """An attack that CleverHans 4 runs, as an object like ours.
 
     CleverHans leaves the ball by a rounding error (0.30000004 for eps = 0.3); its
@@ -34,7 +33,7 @@ class CleverHansAttack(Attack):
         attack: `"fgsm"`, `"bim"`, `"pgd"` or `"mim"`. CleverHans's MIM knows
             cross-entropy only; `with_loss` gives our own for other losses.
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `keras_gce.attacks.Attack`.
+            listed here see `keras_gce.attacks.BallAttack`.
         step_size: Length of a step, in [0, eps]. Defaults to `None`: eps / steps.
         steps: Number of steps, >= 1. Defaults to `None`: 1 for FGSM, 10 for BIM, 40
             for PGD and MIM.
@@ -81,7 +80,9 @@ class CleverHansAttack(Attack):
     def with_loss(self, loss):
         """Returns the same attack, ascending `loss`; for MIM, where need be, ours."""
         if self.attack == "mim" and loss != "crossentropy":
-            shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Attack)}
+            shared = {
+                f.name: getattr(self, f.name) for f in dataclasses.fields(BallAttack)
+            }
             ours = {"step_size": self.step_size, "steps": self.steps}
             return MIM(**{**shared, **ours, "loss": loss})
         return dataclasses.replace(self, loss=loss)
@@ -108,9 +109,7 @@ class CleverHansAttack(Attack):
         if self.attack == "mim":
             x_adv = mim(functions["logits"], x, eps, step_size, self.steps, **arguments)
         else:
-            if seed is None:
-                seed = random.getrandbits(31) if self.seed is None else self.seed
-            tf.random.set_seed(seed)
+            tf.random.set_seed(self._seed(seed))
             x_adv = pgd(
                 functions["logits"],
                 x,

@@ -26,6 +26,9 @@ THREAT_MODELS = {
     "adaptive": ("crossentropy", "training", "margin"),
 }
 
+# Counts what a finished batch in a checkpoint holds.
+CHECKPOINT_FORMAT = 2
+
 
 def evaluate(
     model,
@@ -47,9 +50,11 @@ def evaluate(
     - `"adaptive"`: each of cross-entropy, the training loss and the margin loss; an
       example counts as robust only if none of them breaks it.
 
-    Examples that the model gets wrong from the start are not attacked. Ours leave an
-    attack at their first success. What is random is decided by the attack's seed (0
-    where it is `None`) and the number of the batch.
+    JSMA and CarliniWagnerL2 have objectives of their own and run once.
+
+    Examples that the model gets wrong from the start are not attacked. Ours leave a
+    gradient attack at their first success. What is random is decided by the attack's
+    seed (0 where it is `None`) and the number of the batch.
 
     Example:
 
@@ -105,6 +110,7 @@ def evaluate(
                 [attack.name, attack.engine, _settings(attack)] for attack in rows
             ],
             "batch_size": batch_size,
+            "format": CHECKPOINT_FORMAT,
             "worst_case_only": worst_case_only,
         }
         saved = Checkpoint(checkpoint, fingerprint(model, x, y, settings))
@@ -216,8 +222,13 @@ def _attack(attack, model, x, y, batch, batch_size):
     x_adv = np.asarray(attack.run(model, x, y, seed=seed, stop_early=True))
     seconds = time.perf_counter() - start
     delta = (x_adv - x).reshape(len(x), -1)
+    targets = getattr(attack, "targets", lambda *_: None)(model, x, y, seed)
+    classes = _predict(model, x_adv, batch_size)
+    right = classes == y
     return {
-        "right": _predict(model, x_adv, batch_size) == y,
+        "right": right,
+        "reached": ~right if targets is None else classes == targets,
+        "l0": np.count_nonzero(delta, axis=1),
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
         "seconds": np.float64(seconds),
@@ -252,9 +263,10 @@ def _same_objective(before, attack, model):
 
 
 def _result(attack, clean, robust, parts):
-    attacked = sum(len(part["right"]) for part in parts)
-    won = np.concatenate([~part["right"] for part in parts] or [np.zeros(0, bool)])
-    l2 = np.concatenate([part["l2"] for part in parts] or [np.zeros(0)])
+    won, l0, l2 = (
+        np.concatenate([part[key] for part in parts] or [np.zeros(0, kind)])
+        for key, kind in (("reached", bool), ("l0", int), ("l2", float))
+    )
     return AttackResult(
         name=attack.name,
         engine=attack.engine,
@@ -264,8 +276,10 @@ def _result(attack, clean, robust, parts):
         n_examples=len(clean),
         clean_accuracy=float(clean.mean()),
         robust_accuracy=float(robust.mean()),
-        success_rate=float(won.mean()) if attacked else None,
+        success_rate=float(won.mean()) if len(won) else None,
+        mean_l0=float(l0[won].mean()) if won.any() else None,
         mean_l2=float(l2[won].mean()) if won.any() else None,
+        median_l2=float(np.median(l2[won])) if won.any() else None,
         max_linf=float(max((part["linf"].max() for part in parts), default=0.0)),
         seconds=float(sum(part["seconds"] for part in parts)),
         settings=_settings(attack),

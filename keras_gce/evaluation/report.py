@@ -27,12 +27,16 @@ class AttackResult:
         clean_accuracy: Share of them that is right before the attack.
         robust_accuracy: Share of them that is right before and after it.
         success_rate: Share, of the examples right before, that reached the attack's
-            goal; `None` where none was right before.
+            goal: its target class, where it has one, or else any wrong class; `None`
+            where none was right before.
         mean_l2: Mean l2 distance of the successes from their images; `None` where
             there is none.
         max_linf: Greatest change of a pixel over all attacked examples.
         seconds: Time that the attack took, compilation included.
         settings: All settings of the attack.
+        median_l2: The median of the same distances.
+        mean_l0: Mean number of features (a pixel's channel each) that the successes
+            changed.
     """
 
     name: str
@@ -48,6 +52,16 @@ class AttackResult:
     max_linf: float
     seconds: float
     settings: dict
+    median_l2: float | None = None
+    mean_l0: float | None = None
+
+    @property
+    def budget(self):
+        """Text: what bounds the attack, its eps or JSMA's gamma; "" for neither."""
+        if self.eps is not None:
+            return f"{self.eps:g}"
+        gamma = self.settings.get("gamma")
+        return "" if gamma is None else f"gamma {gamma:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +124,12 @@ class RobustnessReport:
         """Returns the accuracy under each attack, per example the worst of its losses.
 
         Returns:
-            Dict of (name, norm, eps) -> share of the examples that is right whichever
-            loss the attack ascends.
+            Dict of (name, norm, budget) -> share of the examples that is right
+            whichever loss the attack ascends.
         """
         groups = {}
         for result, robust in zip(self.results, self.row_robust, strict=True):
-            key = (result.name, result.norm, result.eps)
+            key = (result.name, result.norm, result.budget)
             groups[key] = groups.get(key, self.clean) & robust
         return {key: float(robust.mean()) for key, robust in groups.items()}
 
@@ -194,19 +208,21 @@ class RobustnessReport:
             *(f"- Flag {flag.name}: {flag.message}" for flag in self.flags),
             *([""] if self.flags else []),
             f"| attack | eps | norm | loss | engine | {accuracy} | success % | "
-            "mean l2 | seconds |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "mean l0 | mean l2 | median l2 | seconds |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in self.results:
             cells = (
                 row.name,
-                "–" if row.eps is None else f"{row.eps:g}",
+                row.budget or "–",
                 row.norm or "–",
                 row.loss or "own",
                 row.engine,
                 _percent(row.robust_accuracy),
                 "–" if row.success_rate is None else _percent(row.success_rate),
+                "–" if row.mean_l0 is None else f"{row.mean_l0:.0f}",
                 "–" if row.mean_l2 is None else f"{row.mean_l2:.3f}",
+                "–" if row.median_l2 is None else f"{row.median_l2:.3f}",
                 f"{row.seconds:.1f}",
             )
             lines.append(f"| {' | '.join(cells)} |")

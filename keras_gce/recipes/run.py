@@ -17,6 +17,7 @@ def run(
     seed=0,
     examples=1000,
     engine="cleverhans",
+    attacks=None,
     dataset=None,
     data_dir=None,
     progress=True,
@@ -34,6 +35,8 @@ def run(
         examples: Number of test images, >= 1; the first ones, at most all. Defaults
             to 1000.
         engine: `"cleverhans"` or `"keras_gce"`. Defaults to `"cleverhans"`.
+        attacks: List of the names of those attacks of the table that are run, such as
+            "fgsm". Defaults to `None`: all.
         dataset: The recipe's `Dataset`. Defaults to `None`: loaded by its name.
         data_dir: Folder of the datasets. Defaults to `None`.
         progress: Whether to show progress bars on stderr. Defaults to `True`.
@@ -48,15 +51,24 @@ def run(
     """
     check_integer("seed", seed, least=0)
     check_integer("examples", examples, least=1)
-    attacks = evaluation.paper_attacks(recipe.dataset, engine=engine)
+    table = evaluation.paper_attacks(recipe.dataset, engine=engine)
+    known = list(dict.fromkeys(attack.name.lower() for attack in table))
+    attacks = known if attacks is None else attacks
+    if not attacks or set(attacks) - set(known):
+        raise InputError(
+            f"`attacks` must be among {', '.join(known)}. "
+            f"Received: {', '.join(map(str, attacks)) or 'none'}"
+        )
+    chosen = [attack for attack in table if attack.name.lower() in attacks]
+    part = [name for name in known if name in attacks and set(attacks) != set(known)]
     output = files.output_folder(output)
     if dataset is None:
         dataset = datasets.load(recipe.dataset, data_dir=data_dir)
     report = evaluation.evaluate(
         _trained(recipe, dataset, seed, output, progress),
         dataset.test.take(min(examples, len(dataset.test))),
-        attacks,
-        checkpoint=output / f"attacks-{engine}-{examples}",
+        chosen,
+        checkpoint=output / "-".join(["attacks", engine, str(examples), *part]),
         progress=progress,
     )
     files.write_text(output / "report.json", report.to_json())

@@ -1,0 +1,216 @@
+"""JSMA: few pixels, chosen in pairs by their saliency."""
+
+import dataclasses
+import math
+
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks.base import check_number
+from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.targets import TargetAttack
+from keras_gce.errors import InputError
+
+__all__ = ["JSMA", "best_pair"]
+
+# Candidates are looked at in blocks of this many.
+BLOCK = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JSMA(TargetAttack):
+    """Jacobian-based saliency map attack: changes as few features as it can.
+
+    At each iteration the pair of features (p, q) of the greatest saliency
+
+        -(a_p + a_q) (b_p + b_q),    a_p + a_q > 0,    b_p + b_q < 0
+
+    moves by `theta`, where a is the gradient of the target's logit and b that of the
+    sum of the others' (for theta < 0 both signs turn). The maximum is exact; of pairs
+    with the same saliency the one is taken whose features come first in the order of
+    falling a, then as the image lies in memory. A feature (a pixel's channel) is
+    changed once at most; those at the bound already are left out. An example ends at
+    its target class, where no pair is left, or after
+    floor(features * gamma / 2) iterations, and is returned as it then stands.
+
+    Example:
+
+    >>> JSMA(gamma=0.1).theta
+    1.0
+
+    Args:
+        theta: Change of a feature, in units of the images, not 0. Defaults to 1.0.
+        gamma: Greatest share of the features that is changed, in (0, 1]. Defaults to
+            0.25. For the settings not listed here see `TargetAttack` and `Attack`.
+
+    Raises:
+        InputError: If an argument is not as described.
+
+    Reference:
+        Papernot et al., "The Limitations of Deep Learning in Adversarial Settings",
+        EuroS&P 2016 (arXiv 1511.07528), Algorithms 2 and 3; on logits, and with each
+        feature changed once, as CleverHans 3 had it.
+    """
+
+    theta: float = 1.0
+    gamma: float = 0.25
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("theta", self.theta, least=-math.inf)
+        if self.theta == 0:
+            raise InputError(f"`theta` must not be 0. Received: theta={self.theta}")
+        check_number("gamma", self.gamma, least=0)
+        if not 0 < self.gamma <= 1:
+            raise InputError(
+                f"`gamma` must lie in (0, 1]. Received: gamma={self.gamma}"
+            )
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        # An example ends at success in any case.
+        features = int(np.prod(x.shape[1:]))
+        low, high = self.bounds
+        return backend.run_compiled(
+            model,
+            key="jsma",
+            fn=_perturb,
+            batch=(x, self.targets(model, x, y, self._seed(seed))),
+            settings={
+                "theta": np.float32(self.theta),
+                "max_iterations": np.int32(math.floor(features * self.gamma / 2)),
+                "low": np.float32(low),
+                "high": np.float32(high),
+            },
+            jit_compile=False,
+        )
+
+
+def _perturb(model, x, target, theta, max_iterations, low, high):
+    logits = logits_of(model)
+    shape, features = x.shape[1:], int(np.prod(x.shape[1:]))
+    sign = ops.sign(theta)
+    number = ops.arange(features)
+
+    def values(images, is_target):
+        z = logits(images)
+        of_target = ops.sum(ops.where(is_target, z, 0.0), axis=-1)
+        of_others = ops.sum(ops.where(is_target, 0.0, z), axis=-1)
+        return (of_target, of_others), z
+
+    def step(i, state):
+        x, target, allowed = state
+        is_target = ops.one_hot(target, model.output_shape[-1], dtype="bool")
+        (a, b), _, z = backend.gradient_of(lambda v: values(v, is_target), x)
+        a, b = (ops.reshape(ops.nan_to_num(g), (-1, features)) for g in (a, b))
+        score, p, q = best_pair(sign * a, -sign * b, allowed)
+        reached = ops.equal(ops.cast(ops.argmax(z, -1), "int32"), target)
+        done = reached | ops.equal(score, -np.inf)
+        changed = (number == p[:, None]) | (number == q[:, None])
+        changed = changed & ~done[:, None]
+        image = ops.clip(x + theta, low, high)
+        x = ops.where(ops.reshape(changed, (-1, *shape)), image, x)
+        return (x, target, allowed & ~changed), done
+
+    flat = ops.reshape(x, (-1, features))
+    allowed = ops.where(theta > 0, flat < high, flat > low)
+    return backend.while_active(step, (x, target, allowed), max_iterations)[0]
+
+
+def best_pair(a, c, allowed):
+    """Returns the pair (p, q) that maximises (a_p + a_q) (c_p + c_q), both sums > 0.
+
+    Exact without looking at all pairs. The score grows in all four numbers, so a
+    feature that two others equal or exceed in both a and c is not needed: whatever
+    its partner, one of the two does as well in its place. Few features remain, and
+    all of their pairs are scored, in blocks. Rounding does not break this, since it
+    is monotonic.
+
+    Args:
+        a: Tensor of shape `(N, features)`.
+        c: Tensor of shape `(N, features)`.
+        allowed: Boolean tensor of shape `(N, features)`: which may be in a pair.
+
+    Returns:
+        The maximum, -inf where no pair is allowed; p; q: each of shape `(N,)`. Of
+        equal pairs the one whose first, then whose second feature comes first in the
+        order of falling a, then of the index.
+    """
+    features = a.shape[1]
+    width = min(BLOCK, features)
+    blocks = -(-features // width)
+    a, order = ops.top_k(ops.where(allowed, a, -np.inf), features)
+    c = ops.take_along_axis(ops.where(allowed, c, -np.inf), order, axis=1)
+    needed = c > _second_before(c)
+
+    # The needed ones first, otherwise in the same order.
+    rank = ops.arange(features)
+    _, packed = ops.top_k(ops.where(needed, features, 0) - rank, features)
+
+    def in_blocks(value, fill):
+        value = ops.take_along_axis(ops.where(needed, value, fill), packed, axis=1)
+        padding = [[0, 0], [0, blocks * width - features]]
+        value = ops.pad(value, padding, constant_values=fill)
+        return ops.reshape(value, (-1, blocks, width))
+
+    a, c, order = (
+        in_blocks(a, -np.inf),
+        in_blocks(c, -np.inf),
+        in_blocks(ops.cast(order, "int32"), 0),
+    )
+    most = ops.max(ops.sum(ops.cast(needed, "int32"), axis=1))
+    count = (most + width - 1) // width
+    upper = np.triu(np.ones((width, width), bool), 1)
+
+    def look(r, s, best, p, q):
+        def sums(value):
+            rows, columns = (ops.take(value, i, axis=1) for i in (r, s))
+            return rows[:, :, None] + columns[:, None, :]
+
+        a_sum, c_sum = sums(a), sums(c)
+        valid = (a_sum > 0) & (c_sum > 0) & (upper | (r < s))
+        score = ops.where(valid, a_sum * c_sum, -np.inf)
+        score = ops.reshape(score, (-1, width * width))
+        first = ops.cast(ops.argmax(score, axis=1), "int32")
+        top = ops.max(score, axis=1)
+        new_p, new_q = r * width + first // width, s * width + first % width
+        earlier = (new_p < p) | (ops.equal(new_p, p) & (new_q < q))
+        better = (top > best) | (ops.equal(top, best) & earlier)
+        last = ops.equal(s, count - 1)
+        return (
+            ops.where(last, r + 1, r),
+            ops.where(last, r + 1, s + 1),
+            ops.where(better, top, best),
+            ops.where(better, new_p, p),
+            ops.where(better, new_q, q),
+        )
+
+    zero = ops.zeros((), "int32")
+    nowhere = ops.zeros_like(order[:, 0, 0])
+    best = ops.zeros_like(a[:, 0, 0]) - np.inf
+    _, _, best, p, q = ops.while_loop(
+        lambda r, *_: r < count, look, (zero, zero, best, nowhere, nowhere)
+    )
+    order = ops.reshape(order, (-1, blocks * width))
+    p, q = (ops.take_along_axis(order, i[:, None], axis=1)[:, 0] for i in (p, q))
+    return best, p, q
+
+
+def _second_before(c):
+    """Returns, for each entry of a row, the second greatest of those before it."""
+
+    def moved(value, by):
+        return ops.pad(value, [[0, 0], [by, 0]], constant_values=-np.inf)[:, :-by]
+
+    first = moved(c, 1)
+    second = ops.zeros_like(c) - np.inf
+    by = 1
+    while by < c.shape[1]:
+        # Of two windows side by side, each twice as wide as the last time.
+        other, other_second = moved(first, by), moved(second, by)
+        second = ops.maximum(
+            ops.minimum(first, other), ops.maximum(second, other_second)
+        )
+        first = ops.maximum(first, other)
+        by *= 2
+    return second

@@ -1,0 +1,80 @@
+"""Which class an attack moves an example towards."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_gce import backend
+from keras_gce.attacks.base import Attack
+from keras_gce.attacks.logits import logits_of
+from keras_gce.errors import InputError
+
+__all__ = ["TargetAttack"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetAttack(Attack):
+    """Base of the attacks that choose a target class for each example.
+
+    Args:
+        target: `"random"`: a wrong class drawn uniformly with `seed`, the "average
+            case"; `"least_likely"`: the wrong class of the lowest logit; or an
+            integer: this class for all examples. Unused with `targeted=True`, where
+            `y` holds the targets. Defaults to `"random"`. For the settings not listed
+            here see `Attack`.
+
+    Raises:
+        InputError: If an argument is not as described.
+    """
+
+    target: Any = "random"
+
+    TARGETS: ClassVar[tuple] = ("random", "least_likely")
+
+    def __post_init__(self):
+        super().__post_init__()
+        is_class = isinstance(self.target, int) and not isinstance(self.target, bool)
+        if self.target not in self.TARGETS and not (is_class and self.target >= 0):
+            raise InputError(
+                f"`target` must be one of {', '.join(map(str, self.TARGETS))}, or a "
+                f"class. Received: target={self.target!r}"
+            )
+
+    def targets(self, model, x, y, seed):
+        """Returns the target of each example, or `None` where any wrong class will do.
+
+        Args:
+            model: The model.
+            x: Images of shape `(N, ...)`.
+            y: Integers of shape `(N,)`: true classes, or targets if `targeted`.
+            seed: An integer; decides the random ones.
+
+        Returns:
+            Integers of shape `(N,)`, or `None`.
+
+        Raises:
+            InputError: If `target` is a class that the model lacks or a true one.
+        """
+        num_classes = model.output_shape[-1]
+        if self.targeted:
+            return y
+        if self.target == "random":
+            offset = np.random.default_rng(seed).integers(1, num_classes, len(y))
+            return ((y + offset) % num_classes).astype("int32")
+        if self.target == "least_likely":
+            z = backend.run_compiled(
+                model, "logits", lambda model, x: logits_of(model)(x), (x,), {}
+            )
+            z = np.array(z)
+            z[np.arange(len(y)), y] = np.inf
+            return z.argmin(-1).astype("int32")
+        if isinstance(self.target, int):
+            if self.target >= num_classes or (y == self.target).any():
+                raise InputError(
+                    f"`target` must be a class in [0, {num_classes}) that is not the "
+                    f"label of any example. Received: target={self.target}, "
+                    f"labels {np.unique(y)[:10]}"
+                )
+            return np.full_like(y, self.target)
+        return None
