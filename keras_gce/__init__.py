@@ -14,13 +14,16 @@ __version__ = "0.1.0"
 _MODULES = (
     "attacks",
     "backend",
+    "callbacks",
     "datasets",
     "evaluation",
     "losses",
     "models",
     "recipes",
+    "training",
 )
 _NAMES = {
+    "AdversarialModel": "training",
     "ComplementEntropy": "losses",
     "GuidedComplementEntropy": "losses",
     "evaluate": "evaluation",

@@ -6,15 +6,31 @@ import numbers
 import random
 from typing import Any, ClassVar
 
+import keras
 import numpy as np
 
-from keras_gce.attacks.logits import check_logits
+from keras_gce.attacks.logits import check_logits, unwrap
 from keras_gce.attacks.objectives import check_loss
 from keras_gce.errors import InputError
 
-__all__ = ["Attack", "BallAttack"]
+__all__ = ["Attack", "BallAttack", "serializable"]
 
 NORMS = ("linf", "l2")
+
+
+def serializable(cls):
+    """Lets Keras serialize a class of settings, a dataclass, by its fields."""
+
+    def get_config(self):
+        fields = dataclasses.fields(self)
+        return {field.name: getattr(self, field.name) for field in fields}
+
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(**{name: deserialize(value) for name, value in config.items()})
+
+    cls.get_config, cls.from_config = get_config, classmethod(from_config)
+    return keras.saving.register_keras_serializable(package="keras_gce")(cls)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +94,7 @@ class Attack:
                 classes of the model, shapes do not match, or the attack's loss is
                 "training" and the model is not compiled.
         """
-        x = check_images(x, self.bounds)
+        x, model = check_images(x, self.bounds), unwrap(model)
         check_logits(model, x)
         y = check_labels(y, x, model)
         return self.run(model, x, y)
@@ -87,8 +103,8 @@ class Attack:
         """Perturbs checked images. With `stop_early` an example ends at success."""
         raise NotImplementedError
 
-    def _seed(self, seed):
-        """The seed of a call: the one given, the attack's own, or a new one."""
+    def draw_seed(self, seed=None):
+        """Returns the seed of a call: that given, the attack's own, or a new one."""
         if seed is not None:
             return seed
         return random.getrandbits(31) if self.seed is None else self.seed

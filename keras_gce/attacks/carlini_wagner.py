@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.base import check_integer, check_number
+from keras_gce.attacks.base import check_integer, check_number, serializable
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.objectives import margin
 from keras_gce.attacks.targets import TargetAttack
@@ -16,6 +16,7 @@ from keras_gce.errors import InputError
 __all__ = ["CarliniWagnerL2"]
 
 
+@serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CarliniWagnerL2(TargetAttack):
     """Carlini and Wagner's l2 attack: looks for the least distorted success.
@@ -78,7 +79,7 @@ class CarliniWagnerL2(TargetAttack):
         # The least distortion is looked for in any case.
         if not self.targeted and self.target in ("best", "worst"):
             return self._all_targets(model, x, y)
-        targets = self.targets(model, x, y, self._seed(seed))
+        targets = self.targets(model, x, y, self.draw_seed(seed))
         return self._minimise(model, x, y if targets is None else targets)[0]
 
     def _minimise(self, model, x, classes):

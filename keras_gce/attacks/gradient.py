@@ -14,7 +14,7 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import BallAttack, check_integer, check_number
+from keras_gce.attacks.base import BallAttack, check_integer, check_number, serializable
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.objectives import margin, objective
 from keras_gce.errors import InputError
@@ -65,7 +65,6 @@ class _GradientAttack(BallAttack):
         )
 
     def run(self, model, x, y, seed=None, stop_early=False):
-        steps, _, _, step_size, _ = self._schedule
         # Numbers are arguments of the compiled function: whatever they are, attacks
         # that are otherwise the same share one trace.
         numbers = {"eps": 1.0, "seed": None}
@@ -82,18 +81,34 @@ class _GradientAttack(BallAttack):
                 *args, **kwargs, stop_early=stop_early
             ),
             batch=(x, y),
-            settings={
-                "eps": round_down(self.eps),
-                "step_size": np.float32(
-                    self.eps / steps if step_size is None else step_size
-                ),
-                "steps": np.int32(steps),
-                "seed": np.array([self._seed(seed), 0], "int32"),
-            },
+            settings=self.settings(self.draw_seed(seed)),
             jit_compile=False if stop_early else self.jit_compile,
         )
 
-    def perturb(self, model, x, y, eps, step_size, steps, seed, stop_early=False):
+    def settings(self, seed):
+        """Returns the numbers that `perturb` takes, of the attack and a seed."""
+        steps, _, _, step_size, _ = self._schedule
+        return {
+            "eps": round_down(self.eps),
+            "step_size": np.float32(
+                self.eps / steps if step_size is None else step_size
+            ),
+            "steps": np.int32(steps),
+            "seed": np.array([seed, 0], "int32"),
+        }
+
+    def perturb(
+        self,
+        model,
+        x,
+        y,
+        eps,
+        step_size,
+        steps,
+        seed,
+        stop_early=False,
+        training=False,
+    ):
         """Perturbs images, as tensors in compiled code; nothing is checked there.
 
         Args:
@@ -104,13 +119,15 @@ class _GradientAttack(BallAttack):
             step_size: Length of a step, a float32 scalar.
             steps: Number of steps, an int32 scalar.
             seed: Integers of shape `(2,)`.
-            stop_early: Whether an example ends at its first success.
+            stop_early: Whether an example ends at its first success. Defaults to
+                `False`.
+            training: Whether the model is seen in training mode. Defaults to `False`.
 
         Returns:
             The adversarial images.
         """
         _, restarts, random_start, _, decay = self._schedule
-        logits, loss = logits_of(model), objective(self.loss, model)
+        logits, loss = logits_of(model, training), objective(self.loss, model)
         sign = -1.0 if self.targeted else 1.0
         seed = _Seed(seed)
         x = ops.convert_to_tensor(x)
@@ -212,6 +229,7 @@ class _GradientAttack(BallAttack):
         )[1]
 
 
+@serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FGSM(_GradientAttack):
     """Fast gradient sign method: one full step from the clean image.
@@ -231,6 +249,7 @@ class FGSM(_GradientAttack):
     """
 
 
+@serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BIM(_GradientAttack):
     """Basic iterative method: FGSM in small steps.
@@ -251,6 +270,7 @@ class BIM(_GradientAttack):
     steps: int = 10
 
 
+@serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PGD(_GradientAttack):
     """Projected gradient descent: small steps from a random point of the ball.
@@ -276,6 +296,7 @@ class PGD(_GradientAttack):
     restarts: int = 1
 
 
+@serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MIM(_GradientAttack):
     """Momentum iterative method: steps along an accumulated gradient.

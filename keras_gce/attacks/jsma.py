@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.base import check_number
+from keras_gce.attacks.base import check_number, serializable
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.targets import TargetAttack
 from keras_gce.errors import InputError
@@ -18,6 +18,7 @@ __all__ = ["JSMA", "best_pair"]
 BLOCK = 32
 
 
+@serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JSMA(TargetAttack):
     """Jacobian-based saliency map attack: changes as few features as it can.
@@ -75,7 +76,10 @@ class JSMA(TargetAttack):
             model,
             key="jsma",
             fn=_perturb,
-            batch=(x, self.targets(model, x, y, self._seed(seed))),
+            batch=(
+                x,
+                self.targets(model, x, y, self.draw_seed(seed)),
+            ),
             settings={
                 "theta": np.float32(self.theta),
                 "max_iterations": np.int32(math.floor(features * self.gamma / 2)),

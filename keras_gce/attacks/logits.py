@@ -2,15 +2,15 @@
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from keras_gce.errors import InputError
 
-__all__ = ["ends_in_softmax", "logits_of"]
+__all__ = ["ends_in_softmax", "logits_of", "unwrap"]
 
 
-def logits_of(model):
-    """Returns a function from images to the logits of `model`, in inference mode.
+def logits_of(model, training=False):
+    """Returns a function from images to the logits of `model`.
 
     A functional or sequential model may end in logits or in softmax, as the
     activation of its last layer or as a layer of its own; with softmax, what goes
@@ -31,7 +31,10 @@ def logits_of(model):
     True
 
     Args:
-        model: A `keras.Model` with one input, and one output of shape `(N, K)`.
+        model: A `keras.Model` with one input, and one output of shape `(N, K)`. Of
+            one that wraps another, such as `AdversarialModel`, the wrapped one.
+        training: Whether the model runs in training mode rather than in inference
+            mode. Defaults to `False`.
 
     Returns:
         A callable: images of shape `(N, ...)` -> float32 logits of shape `(N, K)`.
@@ -43,7 +46,7 @@ def logits_of(model):
     body, last = _split(model)
 
     def logits(x):
-        x = x if body is None else body(x, training=False)
+        x = x if body is None else body(x, training=training)
         if last is not None:
             x = _without_activation(last, x)
         return ops.cast(x, "float32")
@@ -69,11 +72,17 @@ def check_logits(model, x):
         )
 
 
+def unwrap(model):
+    """Returns the model inside an `AdversarialModel` and its like, or the model."""
+    return model.model if getattr(model, "wraps_model", False) else model
+
+
 def _split(model):
     """Returns the model up to its final softmax, and the layer that applies it.
 
     The layer is None where the model ends in logits.
     """
+    model = unwrap(model)
     if not isinstance(model, keras.Model):
         raise InputError(f"`model` must be a keras.Model. Received: model={model!r}")
     if isinstance(model, keras.Sequential) and not model.built:
@@ -111,12 +120,20 @@ def _split(model):
             f"Received: model={model.name}, whose last layer {last.name} has the "
             f"activation {name}"
         )
+    if tree.is_nested(getattr(model, "input", None)):  # such as {"image": ...}
+        return _repacked(model), None
     return model, None
 
 
 def _input_of(operation, output):
     history = output._keras_history
     return operation._inbound_nodes[history.node_index].input_tensors[0]
+
+
+def _repacked(model):
+    return lambda x, training: model(
+        tree.pack_sequence_as(model.input, [x]), training=training
+    )
 
 
 def _chain(first, second):

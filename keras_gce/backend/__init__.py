@@ -10,8 +10,10 @@ import keras
 if keras.backend.backend() == "tensorflow":
     from keras_gce.backend.tensorflow import (
         gradient_of,
+        replica_id,
         run_compiled,
         trace_count,
+        update,
         while_active,
     )
 else:
@@ -20,4 +22,11 @@ else:
         "so far. Received: KERAS_BACKEND=" + keras.backend.backend()
     )
 
-__all__ = ["gradient_of", "run_compiled", "trace_count", "while_active"]
+__all__ = [
+    "gradient_of",
+    "replica_id",
+    "run_compiled",
+    "trace_count",
+    "update",
+    "while_active",
+]

@@ -71,6 +71,19 @@ def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
     return functions[key](batch, settings)
 
 
+def update(optimizer, fn, variables):
+    """Takes one step of `optimizer` down the value of `fn()`."""
+    with tf.GradientTape() as tape:
+        value = optimizer.scale_loss(fn())
+    optimizer.apply(tape.gradient(value, variables), variables)
+
+
+def replica_id():
+    """Returns which replica of a distributed step this is, 0 where there is one."""
+    context = tf.distribute.get_replica_context()
+    return context.replica_id_in_sync_group if context else 0
+
+
 def trace_count(model):
     """Returns how many functions were traced for `model`, for tests."""
     return len(_COMPILED.get(model, {}))

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.base import check_images, check_integer, check_labels
-from keras_gce.attacks.logits import check_logits, logits_of
+from keras_gce.attacks.logits import check_logits, logits_of, unwrap
 from keras_gce.attacks.objectives import is_crossentropy, training_loss
 from keras_gce.errors import InputError
 from keras_gce.evaluation.checkpoint import Checkpoint, fingerprint
@@ -94,7 +94,7 @@ def evaluate(
             f"Received: threat_model={threat_model!r}"
         )
     check_integer("batch_size", batch_size, least=1)
-    rows = _rows(attacks, threat_model)
+    rows, model = _rows(attacks, threat_model), unwrap(model)
     x, y = _arrays(data)
     for bounds in {attack.bounds for attack in rows} or {(0.0, 1.0)}:
         x = check_images(x, bounds)

@@ -1,0 +1,526 @@
+"""Training that holds: adversarial training, and the COT baseline.
+
+Both wrap a model. The wrapped model is the product: it is what is saved, exported
+and attacked, and it is compiled with the same loss and optimizer.
+"""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_gce import backend
+from keras_gce.attacks.base import check_integer, check_number, serializable
+from keras_gce.attacks.logits import ends_in_softmax, logits_of
+from keras_gce.errors import InputError
+from keras_gce.losses import ComplementEntropy
+
+__all__ = ["MART", "TRADES", "AdversarialModel", "ComplementObjectiveModel"]
+
+
+class _Wrapper(keras.Model):
+    """Trains the model that it wraps, and stands for it elsewhere."""
+
+    # `attacks.logits.unwrap` looks for it.
+    wraps_model = True
+
+    def __init__(self, model, name=None):
+        logits_of(model)  # refuses several inputs or outputs, and what is not built
+        super().__init__(
+            name=name or f"{self.NAME}_{model.name}", dtype=model.dtype_policy
+        )
+        self.model = model
+        self.num_classes = model.output_shape[-1]
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
+
+    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **kwargs):
+        super().compile(optimizer, loss, metrics=metrics, **kwargs)
+        # Saved with the wrapped model, whose training can then be continued, and
+        # which an attack through the training loss can be asked about.
+        named = all(isinstance(metric, str) for metric in tree.flatten(metrics))
+        self.model.compile(self.optimizer, loss, metrics=metrics if named else None)
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        """Saves the wrapped model; see `keras.Model.save`."""
+        self.model.save(filepath, overwrite=overwrite, **kwargs)
+
+    def export(self, filepath, **kwargs):
+        """Exports the wrapped model; see `keras.Model.export`."""
+        return self.model.export(filepath, **kwargs)
+
+    def get_config(self):
+        model = keras.saving.serialize_keras_object(self.model)
+        return {"model": model, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value)
+                for name, value in config.items()
+            }
+        )
+
+    def fit(self, *args, **kwargs):
+        """Trains; see `keras.Model.fit`. Warns where accuracy has stayed at chance."""
+        history = super().fit(*args, **kwargs)
+        chance = 1 / self.num_classes
+        for name, values in history.history.items():
+            if name.endswith("accuracy") and not name.startswith("val_") and values:
+                # The share of the greatest class may be somewhat above 1 / K.
+                if values[-1] < chance + 0.05 * (1 - chance):
+                    warnings.warn(
+                        f"Training has stayed at chance: {name} {values[-1]:.1%} of "
+                        f"{self.num_classes} classes. An attack at full strength from "
+                        "the first step on may do that: give `warmup_steps`, a "
+                        "smaller `eps`, or a smaller learning rate.",
+                        stacklevel=2,
+                    )
+                break
+        return history
+
+
+@serializable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TRADES:
+    """The objective of TRADES, for `AdversarialModel`.
+
+    ```
+    loss = L(y, f(x)) + beta * KL(f(x) || f(x_adv))
+    ```
+
+    where L is the compiled loss and f the probabilities. The attack ascends the
+    divergence from f(x), whatever its own `loss`; it has to start at a random point,
+    since the divergence has no gradient at x.
+
+    Example:
+
+    >>> TRADES()
+    TRADES(beta=6.0)
+
+    Args:
+        beta: Weight of the divergence, >= 0. Defaults to 6.0, as in the paper's
+            CIFAR10 experiments.
+
+    Reference:
+        Zhang et al., "Theoretically Principled Trade-off between Robustness and
+        Accuracy", ICML 2019 (arXiv 1901.08573), Eq. 5. The authors start from normal
+        noise of 0.001 rather than from the whole ball, and let batch normalisation
+        see natural and adversarial images apart.
+    """
+
+    beta: float = 6.0
+
+    def __post_init__(self):
+        check_number("beta", self.beta, least=0)
+
+    def prepare(self, attack):
+        """The attack as the objective has it."""
+        if not getattr(attack, "random_start", False) or attack.restarts > 1:
+            raise InputError(
+                "`attack` must be PGD with random_start=True and restarts=1 for "
+                f"TRADES. Received: attack={attack!r}"
+            )
+        return attack.with_loss(_soft_crossentropy)
+
+    def labels(self, model, x, classes):
+        """What the attack gets as labels."""
+        return ops.softmax(logits_of(model)(x))
+
+    def loss(self, primary, mean, y, classes, natural, adversarial, log_p):
+        divergence = _divergence(log_p(natural), log_p(adversarial))
+        return primary(y, natural) + self.beta * mean(divergence)
+
+
+@serializable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MART:
+    """The objective of MART, for `AdversarialModel`.
+
+    ```
+    loss = L(y, f(x_adv)) - log(1 - max_{k != y} f_k(x_adv))
+           + beta * KL(f(x) || f(x_adv)) * (1 - f_y(x))
+    ```
+
+    where L is the compiled loss, cross-entropy in the paper, and f the probabilities.
+
+    Example:
+
+    >>> MART()
+    MART(beta=6.0)
+
+    Args:
+        beta: Weight of the divergence, >= 0; the paper's lambda. Defaults to 6.0, as
+            in the authors' code.
+
+    Reference:
+        Wang et al., "Improving Adversarial Robustness Requires Revisiting
+        Misclassified Examples", ICLR 2020, Eq. 11. The authors start the attack from
+        normal noise of 0.001.
+    """
+
+    beta: float = 6.0
+
+    def __post_init__(self):
+        check_number("beta", self.beta, least=0)
+
+    def prepare(self, attack):
+        return attack
+
+    def labels(self, model, x, classes):
+        return classes
+
+    def loss(self, primary, mean, y, classes, natural, adversarial, log_p):
+        log_natural, log_adversarial = log_p(natural), log_p(adversarial)
+        is_true = ops.one_hot(classes, log_natural.shape[-1], dtype="bool")
+        wrong = ops.max(ops.where(is_true, -np.inf, log_adversarial), axis=-1)
+        # As in the authors' code: finite where the wrong class is certain.
+        margin = -ops.log(1.0001 - ops.exp(wrong))
+        true = ops.exp(ops.sum(ops.where(is_true, log_natural, 0.0), axis=-1))
+        divergence = _divergence(log_natural, log_adversarial) * (1 - true)
+        return primary(y, adversarial) + mean(margin + self.beta * divergence)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mixture:
+    """The compiled loss of natural and adversarial examples."""
+
+    natural_weight: float
+
+    prepare, labels = MART.prepare, MART.labels
+
+    def loss(self, primary, mean, y, classes, natural, adversarial, log_p):
+        weight = self.natural_weight
+        return weight * primary(y, natural) + (1 - weight) * primary(y, adversarial)
+
+
+@keras.saving.register_keras_serializable(package="keras_gce")
+class AdversarialModel(_Wrapper):
+    """Trains the model that it wraps on adversarial examples.
+
+    ```
+    loss = natural_weight * L(y, f(x)) + (1 - natural_weight) * L(y, f(x_adv))
+    ```
+
+    where L is the compiled loss. `train_step` perturbs the batch, in the same compiled
+    graph, and hands it to Keras's own step; everything that `fit` knows keeps working.
+    The attack ascends its own `loss`, by default cross-entropy, as in the paper's
+    section 5.3, and sees the model in inference mode.
+
+    Natural and adversarial examples go through the model in one pass, and metrics in
+    training are over all that went through it; `evaluate` and validation are natural
+    (see `keras_gce.callbacks.RobustAccuracy` for the other).
+
+    Usage:
+
+    ```python
+    adversarial = AdversarialModel(model, PGD(eps=0.3), warmup_steps=2000)
+    adversarial.compile("adam", keras_gce.losses.GuidedComplementEntropy())
+    adversarial.fit(images, labels, epochs=20)
+    model.save("robust.keras")
+    ```
+
+    Args:
+        model: The `keras.Model`: one input (or a structure with one tensor in it) in
+            the attack's bounds, one output of shape `(N, K)`; see
+            `keras_gce.attacks.logits_of`.
+        attack: FGSM, BIM, PGD or MIM. What is random in it is decided by its seed and
+            the number of the update; with `seed=None` by a seed drawn now from
+            Python's generator, which `keras.utils.set_random_seed` seeds.
+        natural_weight: Weight of the natural examples, in [0, 1). Defaults to 0.0.
+        warmup_steps: Updates, >= 0, over which the attack's `eps` and `step_size`
+            grow linearly from 0. Where eps is large, training may never leave the
+            constant prediction without it. Defaults to 0.
+        objective: `TRADES(...)` or `MART(...)` in place of the loss above. Defaults to
+            `None`.
+        attack_training: Whether the attack sees the model in training mode. In
+            inference mode, the default and the choice of TRADES and MART, the
+            statistics of batch normalisation see only what the update sees; in
+            training mode, as in Madry et al.'s code, the attack's steps too, and
+            dropout drops in them. Pang et al. ("Bag of Tricks for Adversarial
+            Training", ICLR 2021, arXiv 2010.00467) find inference mode to keep
+            robustness at a better clean accuracy. Defaults to `False`.
+        name: Name of the wrapper. Defaults to `None`.
+
+    Raises:
+        InputError: If an argument is not as described.
+
+    Reference:
+        Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks",
+        ICLR 2018 (arXiv 1706.06083), Eq. 2.1; Chen et al., ICCV 2019
+        (arXiv 1903.09799), section 5.3.
+    """
+
+    NAME = "adversarial"
+
+    def __init__(
+        self,
+        model,
+        attack,
+        natural_weight=0.0,
+        warmup_steps=0,
+        objective=None,
+        attack_training=False,
+        name=None,
+    ):
+        super().__init__(model, name=name)
+        if not hasattr(attack, "perturb") or attack.targeted:
+            raise InputError(
+                "`attack` must be FGSM, BIM, PGD or MIM, untargeted. "
+                f"Received: attack={attack!r}"
+            )
+        check_number("natural_weight", natural_weight, least=0)
+        if natural_weight >= 1:
+            raise InputError(
+                "`natural_weight` must be in [0, 1); at 1 nothing adversarial is left. "
+                f"Received: natural_weight={natural_weight}"
+            )
+        check_integer("warmup_steps", warmup_steps, least=0)
+        if objective is not None and not isinstance(objective, (TRADES, MART)):
+            raise InputError(
+                "`objective` must be TRADES(...), MART(...) or None. "
+                f"Received: objective={objective!r}"
+            )
+        if objective is not None and natural_weight:
+            raise InputError(
+                "`natural_weight` must be 0 with an `objective`, which weighs natural "
+                f"examples itself. Received: natural_weight={natural_weight}"
+            )
+        self.attack = attack
+        self.natural_weight = natural_weight
+        self.warmup_steps = warmup_steps
+        self.objective = objective
+        self.attack_training = attack_training
+        if objective is None and natural_weight:
+            objective = _Mixture(natural_weight)
+        self._objective = objective
+        self._inner = objective.prepare(attack) if objective else attack
+        self._seed = attack.draw_seed()
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        images = self._images(x)
+        adversarial = tree.pack_sequence_as(x, [self._perturb(images, y)])
+        if self._objective is None:
+            return super().train_step((adversarial, y, sample_weight))
+
+        def both(first, second):
+            return tree.map_structure(
+                lambda a, b: ops.concatenate([a, b]), first, second
+            )
+
+        doubled = (both(x, adversarial), both(y, y))
+        if sample_weight is not None:
+            doubled += (both(sample_weight, sample_weight),)
+        return super().train_step(doubled)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        if not training or self._objective is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        y, _ = ops.split(y, 2)
+        natural, adversarial = ops.split(y_pred, 2)
+        if sample_weight is not None:
+            sample_weight, _ = ops.split(sample_weight, 2)
+
+        def primary(y, y_pred):
+            return super(AdversarialModel, self).compute_loss(
+                x, y, y_pred, sample_weight, training
+            )
+
+        def mean(values):
+            return _Reduced(_reduction(self.loss))(values, values, sample_weight)
+
+        def log_p(y_pred):
+            y_pred = ops.cast(y_pred, "float32")
+            if ends_in_softmax(self.model):
+                return ops.log(ops.maximum(y_pred, 1e-12))
+            return ops.log_softmax(y_pred)
+
+        classes = _classes(y, self.num_classes)
+        return self._objective.loss(
+            primary, mean, y, classes, natural, adversarial, log_p
+        )
+
+    def _images(self, x):
+        tensors = tree.flatten(x)
+        if len(tensors) != 1:
+            raise InputError(
+                f"`x` must hold one tensor, the images. Received: {len(tensors)}"
+            )
+        return tensors[0]
+
+    def _perturb(self, images, y):
+        """Returns the adversarial images of a batch, in compiled code."""
+        images = ops.convert_to_tensor(images)
+        dtype, images = images.dtype, ops.cast(images, "float32")
+        labels = _classes(y, self.num_classes)
+        if self._objective is not None:
+            labels = self._objective.labels(self.model, images, labels)
+        # The optimizer's count of updates is in every checkpoint: a training that
+        # continues from one draws the same numbers as one that never stopped.
+        updates = ops.cast(self.optimizer.iterations, "int32")
+        settings = self._inner.settings(0)
+        settings["seed"] = ops.stack([self._seed + updates, backend.replica_id()])
+        if self.warmup_steps:
+            share = ops.cast(updates, "float32") / self.warmup_steps
+            for name in ("eps", "step_size"):
+                settings[name] = settings[name] * ops.minimum(share, 1.0)
+        adversarial = self._inner.perturb(
+            self.model, images, labels, training=self.attack_training, **settings
+        )
+        return ops.stop_gradient(ops.cast(adversarial, dtype))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "attack": keras.saving.serialize_keras_object(self.attack),
+            "natural_weight": self.natural_weight,
+            "warmup_steps": self.warmup_steps,
+            "objective": keras.saving.serialize_keras_object(self.objective),
+            "attack_training": self.attack_training,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_gce")
+class ComplementObjectiveModel(_Wrapper):
+    """Complement objective training (COT): two updates for each batch.
+
+    The first one is on the compiled loss, cross-entropy in the paper; the second one,
+    after a new forward pass, on the complement entropy / (K - 1), by an optimizer of
+    its own. Regularisation counts in both, as weight decay does in the authors' code.
+    Metrics are those of the first pass.
+
+    The learning rates are coupled, as in the authors' code: where the first
+    optimizer's changes (by a callback such as `ReduceLROnPlateau`), the other's
+    follows in the ratio that they had in `compile`. A learning-rate schedule of either
+    optimizer is kept as it is; a twin has the same.
+
+    Usage:
+
+    ```python
+    cot = ComplementObjectiveModel(model)
+    cot.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    cot.fit(images, labels, epochs=20)
+    ```
+
+    Args:
+        model: The `keras.Model`, with one output of shape `(N, K)`, K >= 3; see
+            `keras_gce.attacks.logits_of`.
+        name: Name of the wrapper. Defaults to `None`.
+
+    Raises:
+        InputError: If an argument is not as described.
+
+    Reference:
+        Chen et al., "Complement Objective Training", ICLR 2019 (arXiv 1903.01182),
+        Eq. 2 and 3 and Algorithm 1.
+    """
+
+    NAME = "complement_objective"
+
+    def __init__(self, model, name=None):
+        super().__init__(model, name=name)
+        if self.num_classes < 3:
+            raise InputError(
+                "`model` must have at least 3 classes, or there is no complement. "
+                f"Received: {self.num_classes}"
+            )
+        self.complement_optimizer = None
+
+    def compile(
+        self, optimizer="rmsprop", loss=None, complement_optimizer=None, **kwargs
+    ):
+        """Sets the losses and optimizers; see `keras.Model.compile`.
+
+        Args:
+            optimizer: For the loss.
+            loss: The loss.
+            complement_optimizer: For the complement entropy. Defaults to `None`: a
+                twin of `optimizer`, but without its average of the weights.
+            **kwargs: Further arguments of `keras.Model.compile`.
+        """
+        super().compile(optimizer, loss, **kwargs)
+        if complement_optimizer is None:
+            # One average of the weights is enough: the other would overwrite it.
+            config = {**self.optimizer.get_config(), "use_ema": False}
+            complement_optimizer = type(self.optimizer).from_config(config)
+        complement_optimizer = keras.optimizers.get(complement_optimizer)
+        scaled = keras.optimizers.LossScaleOptimizer
+        if isinstance(self.optimizer, scaled) and not isinstance(
+            complement_optimizer, scaled
+        ):
+            complement_optimizer = scaled(complement_optimizer)
+        # Here, so that a checkpoint finds its variables.
+        complement_optimizer.build(self.model.trainable_variables)
+        self.complement_optimizer = complement_optimizer
+        self._rate_ratio = None
+        if _has_own_rate(self.optimizer) and _has_own_rate(complement_optimizer):
+            self._rate_ratio = float(complement_optimizer.learning_rate) / float(
+                self.optimizer.learning_rate
+            )
+
+    def train_step(self, data):
+        logs = super().train_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self._rate_ratio is not None:
+            self.complement_optimizer.learning_rate = (
+                self._rate_ratio * self.optimizer.learning_rate
+            )
+        complement = ComplementEntropy(
+            from_logits=not ends_in_softmax(self.model), reduction=_reduction(self.loss)
+        )
+        classes = _classes(y, self.num_classes)
+
+        def value():
+            y_pred = self(x, training=True)
+            value = complement(classes, y_pred, sample_weight) / (self.num_classes - 1)
+            for loss in self.losses:
+                value += self._aggregate_additional_loss(loss)
+            return value
+
+        backend.update(self.complement_optimizer, value, self.trainable_variables)
+        return logs
+
+
+class _Reduced(keras.losses.Loss):
+    """Reduces values as a compiled loss is, sample weights and replicas included."""
+
+    def __init__(self, reduction):
+        super().__init__(name="reduced", reduction=reduction)
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
+def _reduction(loss):
+    return getattr(loss, "reduction", None) or "sum_over_batch_size"
+
+
+def _has_own_rate(optimizer):
+    # Of a schedule the optimizer has a value, not a variable.
+    return isinstance(optimizer.learning_rate, keras.Variable)
+
+
+def _classes(y, num_classes):
+    """Integer labels of shape (N,) from any form that Keras's losses take."""
+    y = ops.convert_to_tensor(y)
+    if len(y.shape) == 2:
+        y = ops.argmax(y, -1) if y.shape[-1] == num_classes else y[:, 0]
+    return ops.cast(y, "int32")
+
+
+def _divergence(log_p, log_q):
+    """KL(p || q) of each example."""
+    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def _soft_crossentropy(y, logits):
+    """KL(y || softmax(logits)) up to a constant: the same gradient."""
+    return -ops.sum(y * ops.log_softmax(logits), axis=-1)
