@@ -109,7 +109,7 @@ class CleverHansAttack(BallAttack):
         if self.attack == "mim":
             x_adv = mim(functions["logits"], x, eps, step_size, self.steps, **arguments)
         else:
-            tf.random.set_seed(self._seed(seed))
+            tf.random.set_seed(self.draw_seed(seed))
             x_adv = pgd(
                 functions["logits"],
                 x,
