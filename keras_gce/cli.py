@@ -93,7 +93,8 @@ def _add_demo(commands):
 def _demo(args):
     from keras_gce import recipes
 
-    table = recipes.reproduce_table3(
+    table = recipes.reproduce(
+        "table3",
         "digits",
         args.output,
         seeds=1,
@@ -113,7 +114,7 @@ def _add_train(commands):
     parser.add_argument(
         "--loss",
         default="guided_complement_entropy",
-        choices=("guided_complement_entropy", "crossentropy"),
+        choices=("guided_complement_entropy", "crossentropy", "cot"),
         help="training loss",
     )
     parser.add_argument("--alpha", type=_number, default=1 / 3, help="exponent of GCE")
@@ -125,6 +126,16 @@ def _add_train(commands):
     parser.add_argument("--epochs", type=_count, help="without it the paper's")
     parser.add_argument("--batch-size", type=_count, help="without it the paper's")
     parser.add_argument("--seed", type=_seed, default=0, help="decides all randomness")
+    parser.add_argument(
+        "--adversarial", action="store_true", help="train on the images of PGD"
+    )
+    parser.add_argument(
+        "--eps", type=_number, help="its radius; without it the paper's"
+    )
+    parser.add_argument(
+        "--steps", type=_count, help="its steps; without it the paper's"
+    )
+    parser.add_argument("--checkpoint", help="folder where a killed training resumes")
     parser.add_argument("--output", required=True, help="MODEL.keras to write")
 
 
@@ -145,9 +156,12 @@ def _train(args):
         model=args.model,
         epochs=args.epochs,
         batch_size=args.batch_size,
+        adversarial=args.adversarial,
+        eps=args.eps,
+        steps=args.steps,
     )
     dataset = datasets.load(args.dataset, data_dir=args.data_dir, seed=args.seed)
-    model = recipes.train(recipe, dataset, seed=args.seed)
+    model = recipes.train(recipe, dataset, seed=args.seed, checkpoint=args.checkpoint)
     files.save_model(model, path)
     _, accuracy = model.evaluate(dataset.test.batches(500), verbose=0)
     print(f"clean test accuracy {accuracy:.2%}; model written to {path}")
@@ -245,7 +259,9 @@ def _add_reproduce(commands):
     parser = _add(
         commands, "reproduce", _reproduce, "re-run a table of the paper; it resumes"
     )
-    parser.add_argument("what", choices=("table3",), help="the table")
+    parser.add_argument(
+        "what", choices=("table3", "table5", "table6"), help="the table"
+    )
     parser.add_argument(
         "--dataset", required=True, choices=("mnist", "cifar10", "digits"), help="data"
     )
@@ -273,19 +289,18 @@ def _add_reproduce(commands):
         choices=("lenet5", "resnet20", "resnet56", "small_cnn"),
         help="network",
     )
-    parser.add_argument(
-        "--output", help="folder; without it keras_gce_output/TABLE-DATASET"
-    )
+    parser.add_argument("--output", help="folder; without it keras_gce_output/DATASET")
 
 
 def _reproduce(args):
     from keras_gce import files
 
-    output = args.output or f"keras_gce_output/{args.what}-{args.dataset}"
+    output = args.output or f"keras_gce_output/{args.dataset}"
     files.output_folder(output)
     from keras_gce import recipes
 
-    table = recipes.reproduce_table3(
+    table = recipes.reproduce(
+        args.what,
         args.dataset,
         output,
         epochs=args.epochs,

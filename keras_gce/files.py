@@ -9,9 +9,11 @@ from keras_gce.errors import InputError
 
 __all__ = [
     "load_model",
+    "load_weights",
     "output_file",
     "output_folder",
     "save_model",
+    "save_weights",
     "write_bytes",
     "write_text",
 ]
@@ -89,12 +91,34 @@ def load_model(path):
         ) from error
 
 
+def save_weights(model, path):
+    """Saves the weights of a Keras model, and of its optimizer, as `.weights.h5`."""
+    with _replacing(path) as temporary:
+        model.save_weights(temporary)
+
+
+def load_weights(model, path):
+    """Loads what `save_weights` saved.
+
+    Raises:
+        InputError: If the file does not fit the model.
+    """
+    model.optimizer.build(model.trainable_variables)
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"`checkpoint` must hold weights of this model. Received: {path} "
+            f"({str(error).strip().splitlines()[0][:200]})"
+        ) from error
+
+
 @contextlib.contextmanager
 def _replacing(path):
     """Yields a temporary path beside `path`, which takes its place at the end."""
     path = pathlib.Path(path)
-    # The suffix stays, since Keras decides the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # The suffixes stay, since Keras decides the format by them.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

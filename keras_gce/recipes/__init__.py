@@ -2,6 +2,6 @@
 
 from keras_gce.recipes.recipe import LOSSES, Recipe, recipe_for, train
 from keras_gce.recipes.run import run
-from keras_gce.recipes.table3 import reproduce_table3
+from keras_gce.recipes.tables import reproduce
 
-__all__ = ["LOSSES", "Recipe", "recipe_for", "reproduce_table3", "run", "train"]
+__all__ = ["LOSSES", "Recipe", "recipe_for", "reproduce", "run", "train"]

@@ -1,16 +1,26 @@
 """`Recipe`: how one model of the paper is trained."""
 
 import dataclasses
+import json
+import warnings
 
 import keras
+import numpy as np
 
-from keras_gce import losses, models
+from keras_gce import files, losses, models, training
+from keras_gce.attacks import PGD
 from keras_gce.errors import InputError
 from keras_gce.progress import bar
 
-__all__ = ["LOSSES", "Recipe", "recipe_for", "train"]
+__all__ = ["LOSSES", "Recipe", "claim", "recipe_for", "train"]
 
-LOSSES = ("crossentropy", "guided_complement_entropy")
+LOSSES = ("crossentropy", "cot", "guided_complement_entropy")
+# Of the paper's adversarial training: eps, PGD's steps and their size. Where it gives
+# no size it is Madry et al.'s rule, 2.5 eps / steps.
+ADVERSARIAL = {"mnist": (0.3, 40, 0.01), "digits": (0.3, 40, 0.01)}
+ADVERSARIAL_COLOUR = (0.04, 10, None)
+# Share of the epochs over which eps grows from 0: see `AdversarialModel`.
+WARMUP = 0.25
 MODELS = {
     "lenet5": models.LeNet5,
     "resnet20": models.ResNet20,
@@ -27,8 +37,9 @@ class Recipe:
     Args:
         dataset: Name of the dataset.
         model: Name of the network.
-        loss: `"crossentropy"` or `"guided_complement_entropy"`.
-        alpha: Exponent of GCE's guiding factor; cross-entropy has none.
+        loss: `"crossentropy"`, `"cot"` (complement objective training) or
+            `"guided_complement_entropy"`.
+        alpha: Exponent of GCE's guiding factor; the other losses have none.
         optimizer: `"adam"` (1e-3, beta_2 0.99, as in the authors' code) or `"sgd"`
             (0.1, momentum 0.9, a tenth of it from one half and from three quarters of
             the epochs on: 100 and 150 of 200).
@@ -36,6 +47,10 @@ class Recipe:
         batch_size: Images in a batch.
         augment: Whether to augment, as the paper does on the CIFARs.
         weight_decay: He et al.'s L2 on the kernels.
+        eps: Radius of PGD adversarial training; `None` for training on natural images.
+        steps: PGD's steps in training.
+        step_size: Their size.
+        warmup_epochs: Epochs over which eps grows from 0.
     """
 
     dataset: str
@@ -47,9 +62,28 @@ class Recipe:
     batch_size: int
     augment: bool
     weight_decay: float
+    eps: float | None = None
+    steps: int | None = None
+    step_size: float | None = None
+    warmup_epochs: float = 0.0
+
+    @property
+    def name(self):
+        """What tells the recipe from the others of a table: a name for folders."""
+        return self.loss if self.eps is None else f"{self.loss}-eps{self.eps:g}"
 
 
-def recipe_for(dataset, loss, alpha=1 / 3, model=None, epochs=None, batch_size=None):
+def recipe_for(
+    dataset,
+    loss,
+    alpha=1 / 3,
+    model=None,
+    epochs=None,
+    batch_size=None,
+    adversarial=False,
+    eps=None,
+    steps=None,
+):
     """Returns the paper's recipe for a dataset and a loss, with what is overridden.
 
     Example:
@@ -60,11 +94,17 @@ def recipe_for(dataset, loss, alpha=1 / 3, model=None, epochs=None, batch_size=N
     Args:
         dataset: Name of the dataset. The CIFARs have ResNet-56, Tiny ImageNet
             ResNet-50, others LeNet-5.
-        loss: `"crossentropy"` or `"guided_complement_entropy"`.
+        loss: `"crossentropy"`, `"cot"` or `"guided_complement_entropy"`.
         alpha: Exponent of GCE's guiding factor, >= 0. Defaults to 1/3.
         model: Name of another network. Defaults to `None`.
         epochs: Another number of epochs, >= 1. Defaults to `None`.
         batch_size: Another batch size, >= 1. Defaults to `None`.
+        adversarial: Whether to train on PGD's images, as in the paper's Table 6: eps
+            0.3 with 40 steps of 0.01 on MNIST, 0.04 with 10 steps on the others. Over
+            the first quarter of the epochs eps grows from 0. Defaults to `False`.
+        eps: Another radius for it, > 0. Defaults to `None`.
+        steps: Another number of steps, >= 1; their size is then 2.5 eps / steps.
+            Defaults to `None`.
 
     Returns:
         A `Recipe`.
@@ -80,37 +120,74 @@ def recipe_for(dataset, loss, alpha=1 / 3, model=None, epochs=None, batch_size=N
         raise InputError(
             f"`model` must be one of {', '.join(MODELS)}. Received: model={model!r}"
         )
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+    counts = {"epochs": epochs, "batch_size": batch_size, "steps": steps}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise InputError(f"`{name}` must be >= 1. Received: {name}={value}")
+    if eps is not None and not eps > 0:
+        raise InputError(f"`eps` must be > 0. Received: eps={eps}")
+    if not adversarial and (eps, steps) != (None, None):
+        raise InputError(
+            "`eps` and `steps` are those of adversarial training. "
+            f"Received: eps={eps}, steps={steps}, adversarial=False"
+        )
+    if adversarial and loss == "cot":
+        raise InputError(
+            "`loss` must be crossentropy or guided_complement_entropy with "
+            "adversarial training. Received: loss='cot'"
+        )
     if loss == "guided_complement_entropy":
         losses.GuidedComplementEntropy(alpha)
     colour = dataset in ("cifar10", "cifar100", "tiny_imagenet")
     network = "resnet50" if dataset == "tiny_imagenet" else "resnet56"
+    epochs = epochs or (200 if colour else {"digits": 40}.get(dataset, 20))
+    attack = {}
+    if adversarial:
+        attack = _attack_settings(dataset, eps, steps)
+        attack["warmup_epochs"] = epochs * WARMUP
     return Recipe(
         dataset=str(dataset),
         model=model or (network if colour else "lenet5"),
         loss=loss,
         alpha=float(alpha) if loss == "guided_complement_entropy" else None,
         optimizer="sgd" if colour else "adam",
-        epochs=epochs or (200 if colour else {"digits": 40}.get(dataset, 20)),
+        epochs=epochs,
         batch_size=batch_size or (128 if colour else 64),
         augment=colour,
         weight_decay=1e-4 if colour else 0.0,
+        **attack,
     )
 
 
-def train(recipe, dataset, seed=0, progress=True):
+def _attack_settings(dataset, eps, steps):
+    usual = ADVERSARIAL.get(dataset, ADVERSARIAL_COLOUR)
+    eps, steps = eps or usual[0], steps or usual[1]
+    step_size = usual[2] if (eps, steps) == usual[:2] else None
+    return {
+        "eps": float(eps),
+        "steps": steps,
+        "step_size": min(step_size or 2.5 * eps / steps, eps),
+    }
+
+
+def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
     """Trains the model of a recipe.
 
     Args:
         recipe: A `Recipe`.
         dataset: A `keras_gce.datasets.Dataset`; its test part is not touched.
-        seed: Decides the initial weights, the order and the augmentations, >= 0.
+        seed: Decides the initial weights, the orders, the augmentations and the
+            attacks, >= 0.
+        checkpoint: Folder that holds the state after the last finished epoch; the
+            same call continues there after a kill, and ends as one that was never
+            killed. Defaults to `None`: nothing is kept.
         progress: Whether to show a progress bar on stderr. Defaults to `True`.
 
     Returns:
         The trained, compiled `keras.Model`, which returns logits.
+
+    Raises:
+        InputError: If `checkpoint` holds a training of other settings.
     """
     keras.utils.set_random_seed(seed)
     settings = {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
@@ -119,29 +196,90 @@ def train(recipe, dataset, seed=0, progress=True):
         input_shape=dataset.train.images.shape[1:],
         **settings,
     )
-    if recipe.loss == "crossentropy":
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    else:
-        loss = losses.GuidedComplementEntropy(recipe.alpha, from_logits=True)
     steps = -(-len(dataset.train) // recipe.batch_size)
-    model.compile(_optimizer(recipe, steps), loss, metrics=["accuracy"])
-    with bar(f"training, {recipe.loss}", recipe.epochs, progress) as advance:
-        model.fit(
-            dataset.train.batches(
-                recipe.batch_size, shuffle=True, augment=recipe.augment, seed=seed
-            ),
-            epochs=recipe.epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                keras.callbacks.LambdaCallback(
-                    on_epoch_end=lambda epoch, logs: advance(
-                        1, f"training, {recipe.loss}: accuracy {logs['accuracy']:.4f}"
-                    )
+    trainer = _trainer(recipe, model, steps, seed)
+    done = 0
+    if checkpoint is not None:
+        checkpoint = claim(checkpoint, recipe, seed) / "training.weights.h5"
+        if checkpoint.exists():
+            files.load_weights(trainer, checkpoint)
+            done = int(trainer.optimizer.iterations) // steps
+
+    def text(epoch, accuracy=""):
+        return f"training, {recipe.name}: epoch {epoch + 1}/{recipe.epochs}{accuracy}"
+
+    with bar(text(done), recipe.epochs * steps, progress, done * steps) as advance:
+        for epoch in range(done, recipe.epochs):
+            counter = keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs, epoch=epoch: advance(
+                    1, text(epoch, f", accuracy {logs['accuracy']:.4f}")
                 )
-            ],
-        )
+            )
+            # Anew for each epoch: the order depends on the epoch's number, not on
+            # how many ran before it in this process.
+            order = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
+            batches = dataset.train.batches(
+                recipe.batch_size,
+                shuffle=True,
+                augment=recipe.augment,
+                seed=int(order) >> 1,
+            )
+            with warnings.catch_warnings():
+                if epoch + 1 < recipe.epochs:  # It may leave chance yet.
+                    warnings.filterwarnings("ignore", "Training has stayed at chance")
+                trainer.fit(
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[counter] if progress else None,
+                )
+            if checkpoint is not None:
+                files.save_weights(trainer, checkpoint)
     return model
+
+
+def claim(folder, recipe, seed):
+    """Returns the folder, as that of one training from now on.
+
+    Raises:
+        InputError: If it is that of another one.
+    """
+    settings = {**dataclasses.asdict(recipe), "seed": seed}
+    folder = files.output_folder(folder)
+    meta = folder / "recipe.json"
+    if not meta.exists():
+        files.write_text(meta, json.dumps(settings, indent=2) + "\n")
+    elif json.loads(meta.read_text()) != settings:
+        raise InputError(
+            "`output` must be a new folder, or one of the same settings. "
+            f"Received: {folder}, a training of other settings (see {meta.name})"
+        )
+    return folder
+
+
+def _trainer(recipe, model, steps, seed):
+    """Returns what trains the model, compiled: the model itself or its wrapper."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if recipe.loss == "guided_complement_entropy":
+        loss = losses.GuidedComplementEntropy(recipe.alpha, from_logits=True)
+    trainer = model
+    if recipe.loss == "cot":
+        trainer = training.ComplementObjectiveModel(model)
+    elif recipe.eps is not None:
+        trainer = training.AdversarialModel(
+            model,
+            PGD(
+                eps=recipe.eps,
+                steps=recipe.steps,
+                step_size=recipe.step_size,
+                seed=seed,
+            ),
+            warmup_steps=round(recipe.warmup_epochs * steps),
+        )
+    trainer.compile(_optimizer(recipe, steps), loss, metrics=["accuracy"])
+    return trainer
 
 
 def _optimizer(recipe, steps):

@@ -1,12 +1,11 @@
 """`run`: one recipe from its data to its report."""
 
 import dataclasses
-import json
 
 from keras_gce import datasets, evaluation, files
 from keras_gce.attacks.base import check_integer
 from keras_gce.errors import InputError
-from keras_gce.recipes.recipe import train
+from keras_gce.recipes.recipe import claim, train
 
 __all__ = ["run"]
 
@@ -17,6 +16,7 @@ def run(
     seed=0,
     examples=1000,
     engine="cleverhans",
+    table="table3",
     attacks=None,
     dataset=None,
     data_dir=None,
@@ -24,17 +24,21 @@ def run(
 ):
     """Trains the model of a recipe and attacks it under all three threat models.
 
-    The model, finished batches and the report are kept in `output`; the same call
-    continues there.
+    The model, finished epochs and batches and the report are kept in `output`; the
+    same call continues there, and runs of several tables share the model.
 
     Args:
         recipe: A `Recipe`.
-        output: Path of the folder for `model.keras`, `report.json`, `report.md`.
+        output: Path of the folder for `model.keras` and, by the table's name,
+            `table3.json` and `table3.md`.
         seed: Decides the initial weights, the order and the augmentations, >= 0.
             Defaults to 0.
         examples: Number of test images, >= 1; the first ones, at most all. Defaults
             to 1000.
         engine: `"cleverhans"` or `"keras_gce"`. Defaults to `"cleverhans"`.
+        table: `"table3"`, `"table5"` or `"table6"`: whose attacks; of Table 6's those
+            with the eps that an adversarial recipe trains with. Defaults to
+            `"table3"`.
         attacks: List of the names of those attacks of the table that are run, such as
             "fgsm". Defaults to `None`: all.
         dataset: The recipe's `Dataset`. Defaults to `None`: loaded by its name.
@@ -51,16 +55,7 @@ def run(
     """
     check_integer("seed", seed, least=0)
     check_integer("examples", examples, least=1)
-    table = evaluation.paper_attacks(recipe.dataset, engine=engine)
-    known = list(dict.fromkeys(attack.name.lower() for attack in table))
-    attacks = known if attacks is None else attacks
-    if not attacks or set(attacks) - set(known):
-        raise InputError(
-            f"`attacks` must be among {', '.join(known)}. "
-            f"Received: {', '.join(map(str, attacks)) or 'none'}"
-        )
-    chosen = [attack for attack in table if attack.name.lower() in attacks]
-    part = [name for name in known if name in attacks and set(attacks) != set(known)]
+    chosen, part = _chosen(recipe, engine, table, attacks)
     output = files.output_folder(output)
     if dataset is None:
         dataset = datasets.load(recipe.dataset, data_dir=data_dir)
@@ -68,26 +63,38 @@ def run(
         _trained(recipe, dataset, seed, output, progress),
         dataset.test.take(min(examples, len(dataset.test))),
         chosen,
-        checkpoint=output / "-".join(["attacks", engine, str(examples), *part]),
+        checkpoint=output / "-".join([table, engine, str(examples), *part]),
         progress=progress,
     )
-    files.write_text(output / "report.json", report.to_json())
-    files.write_text(output / "report.md", report.to_markdown())
+    files.write_text(output / f"{table}.json", report.to_json())
+    files.write_text(output / f"{table}.md", report.to_markdown())
     return report
+
+
+def _chosen(recipe, engine, table, names):
+    """Returns the attacks of a table to run, and their names if they are not all."""
+    attacks = evaluation.paper_attacks(recipe.dataset, engine=engine, table=table)
+    if table == "table6" and recipe.eps is not None:
+        same = [attack for attack in attacks if attack.eps == recipe.eps]
+        # The paper has no other eps: its attack, at that of the training.
+        attacks = same or [dataclasses.replace(attacks[0], eps=recipe.eps)]
+    known = list(dict.fromkeys(attack.name.lower() for attack in attacks))
+    names = known if names is None else names
+    if not names or set(names) - set(known):
+        raise InputError(
+            f"`attacks` must be among {', '.join(known)}. "
+            f"Received: {', '.join(map(str, names)) or 'none'}"
+        )
+    part = [name for name in known if name in names and set(names) != set(known)]
+    return [attack for attack in attacks if attack.name.lower() in names], part
 
 
 def _trained(recipe, dataset, seed, output, progress):
     """Returns the model of a run, trained now or found finished."""
-    path, meta = output / "model.keras", output / "recipe.json"
-    settings = {**dataclasses.asdict(recipe), "seed": seed}
-    if meta.exists() and json.loads(meta.read_text()) != settings:
-        raise InputError(
-            "`output` must be a new folder, or one of the same settings. "
-            f"Received: {output}, a run of other settings"
-        )
+    path = claim(output, recipe, seed) / "model.keras"
     if path.exists():
         return files.load_model(path)
-    files.write_text(meta, json.dumps(settings, indent=2) + "\n")
-    model = train(recipe, dataset, seed=seed, progress=progress)
+    model = train(recipe, dataset, seed=seed, checkpoint=output, progress=progress)
     files.save_model(model, path)
+    (output / "training.weights.h5").unlink()
     return model

@@ -1,4 +1,4 @@
-"""Table 3 of the paper: accuracy under the attacks, XE beside GCE."""
+"""Tables 3, 5 and 6 of the paper: accuracy under the attacks, loss beside loss."""
 
 import dataclasses
 import json
@@ -7,52 +7,21 @@ import numpy as np
 
 from keras_gce import datasets, evaluation, files
 from keras_gce.attacks.base import check_integer
-from keras_gce.recipes.recipe import LOSSES, recipe_for
+from keras_gce.recipes.paper import FIGURES, TABLE_LOSSES
+from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.run import run
 
-__all__ = ["reproduce_table3"]
+__all__ = ["reproduce"]
 
-# The paper's figures: accuracy % by attack and eps, of the model trained with
-# cross-entropy and of the one trained with GCE.
-TABLE3 = {
-    "mnist": {
-        ("FGSM", "0.1"): (78.32, 87.66),
-        ("FGSM", "0.2"): (38.88, 62.74),
-        ("FGSM", "0.3"): (14.99, 47.21),
-        ("BIM", "0.1"): (53.14, 61.92),
-        ("BIM", "0.2"): (2.15, 34.49),
-        ("BIM", "0.3"): (0.01, 33.45),
-        ("PGD", "0.1"): (46.85, 51.85),
-        ("PGD", "0.2"): (1.58, 9.55),
-        ("PGD", "0.3"): (0.0, 2.22),
-        ("MIM", "0.1"): (48.28, 61.18),
-        ("MIM", "0.2"): (2.29, 39.81),
-        ("MIM", "0.3"): (0.01, 38.78),
-        ("JSMA", "gamma 0.25"): (1.53, 26.24),
-        ("JSMA", "gamma 0.5"): (0.1, 17.26),
-        ("CarliniWagnerL2", ""): (0.0, 25.6),
-    },
-    "cifar10": {
-        ("FGSM", "0.04"): (14.76, 41.22),
-        ("FGSM", "0.12"): (9.58, 14.82),
-        ("FGSM", "0.2"): (8.78, 11.81),
-        ("BIM", "0.04"): (0.25, 19.59),
-        ("BIM", "0.12"): (0.0, 3.03),
-        ("BIM", "0.2"): (0.0, 1.97),
-        ("PGD", "0.04"): (0.0, 5.91),
-        ("PGD", "0.12"): (0.0, 1.89),
-        ("PGD", "0.2"): (0.0, 1.66),
-        ("MIM", "0.04"): (0.0, 15.44),
-        ("MIM", "0.12"): (0.0, 13.1),
-        ("MIM", "0.2"): (0.0, 12.69),
-        ("JSMA", "gamma 0.07"): (1.09, 18.72),
-        ("JSMA", "gamma 0.14"): (0.14, 10.94),
-        ("CarliniWagnerL2", ""): (0.0, 0.8),
-    },
+NAMES = {
+    "crossentropy": "cross-entropy",
+    "cot": "COT",
+    "guided_complement_entropy": "GCE (alpha 1/3)",
 }
 
 
-def reproduce_table3(
+def reproduce(
+    table,
     dataset_name,
     output,
     epochs=None,
@@ -64,17 +33,20 @@ def reproduce_table3(
     data_dir=None,
     progress=True,
 ):
-    """Re-runs the attacks of the paper's Table 3.
+    """Re-runs a table of the paper that has accuracies under attacks.
 
-    Trains a model with cross-entropy and one with GCE for each seed, and attacks them
+    Trains a model with each of the table's losses for each seed, and attacks them
     under all three threat models at once; of JSMA and C&W, which know none of them,
     the table also has what their accuracy does not say: how often the target class
-    was reached, and at what distortion. Models, finished batches and reports are
-    kept in `output`; the same call continues there.
+    was reached, and at what distortion. Models, finished epochs and batches, and
+    reports are kept in `output`; the same call continues there, and tables of the
+    same dataset share models in the same folder.
 
     Args:
+        table: `"table3"`, `"table5"` (with COT) or `"table6"` (adversarial training).
         dataset_name: `"mnist"`, `"cifar10"` or `"digits"`.
-        output: Path of the folder for models, reports, `table3.md` and `table3.json`.
+        output: Path of the folder for models, reports and, by the table's name,
+            `table3.md` and `table3.json`.
         epochs: Number of epochs. Defaults to `None`: the paper's.
         seeds: Number of seeds, >= 1: 0, 1, ... Defaults to 2.
         examples: Number of test images, >= 1; the first ones. Defaults to 1000.
@@ -93,65 +65,85 @@ def reproduce_table3(
     """
     check_integer("seeds", seeds, least=1)
     check_integer("examples", examples, least=1)
-    evaluation.paper_attacks(dataset_name, engine=engine)  # refuses before the work
-    recipes = {
-        loss: recipe_for(dataset_name, loss, model=model, epochs=epochs)
-        for loss in LOSSES
-    }
+    # Refuses before the work.
+    paper = evaluation.paper_attacks(dataset_name, engine=engine, table=table)
+    adversarial = table == "table6"
     output = files.output_folder(output)
     dataset = datasets.load(dataset_name, data_dir=data_dir)
-    reports = {loss: [] for loss in LOSSES}
-    for seed in range(seeds):
-        for loss, recipe in recipes.items():
-            report = run(
-                recipe,
-                output / f"{loss}-seed{seed}",
-                seed=seed,
-                examples=examples,
-                engine=engine,
-                attacks=attacks,
-                dataset=dataset,
-                progress=progress,
+    sections, summary = [], {"engine": engine, "runs": []}
+    for eps in [attack.eps for attack in paper] if adversarial else [None]:
+        recipes = [
+            recipe_for(
+                dataset_name,
+                loss,
+                model=model,
+                epochs=epochs,
+                adversarial=adversarial,
+                eps=eps,
             )
-            reports[loss].append(report)
-            if progress:
-                print(
-                    f"{dataset_name}, {loss}, seed {seed}: clean accuracy "
-                    f"{report.clean_accuracy:.2%}",
-                    flush=True,
+            for loss in TABLE_LOSSES[table]
+        ]
+        reports = [[] for _ in recipes]
+        for seed in range(seeds):
+            for recipe, group in zip(recipes, reports, strict=True):
+                report = run(
+                    recipe,
+                    output / f"{recipe.name}-seed{seed}",
+                    seed=seed,
+                    examples=examples,
+                    engine=engine,
+                    table=table,
+                    attacks=attacks,
+                    dataset=dataset,
+                    progress=progress,
                 )
-    table = _table3(dataset_name, recipes, reports)
-    files.write_text(output / "table3.md", table)
-    summary = {
-        "recipes": {name: dataclasses.asdict(r) for name, r in recipes.items()},
-        "engine": engine,
-        "reports": {
-            loss: [report.to_dict() for report in runs]
-            for loss, runs in reports.items()
-        },
-    }
-    files.write_text(output / "table3.json", json.dumps(summary, indent=2) + "\n")
-    return table
+                group.append(report)
+                if progress:
+                    print(
+                        f"{dataset_name}, {recipe.name}, seed {seed}: clean accuracy "
+                        f"{report.clean_accuracy:.2%}",
+                        flush=True,
+                    )
+        sections.append(_section(table, recipes, reports))
+        summary["runs"] += [
+            {
+                "recipe": dataclasses.asdict(recipe),
+                "reports": [report.to_dict() for report in group],
+            }
+            for recipe, group in zip(recipes, reports, strict=True)
+        ]
+    text = "\n".join(sections)
+    files.write_text(output / f"{table}.md", text)
+    files.write_text(output / f"{table}.json", json.dumps(summary, indent=2) + "\n")
+    return text
 
 
-def _table3(name, recipes, reports):
-    """Returns Table 3 beside the paper's figures, for all three threat models."""
+def _section(table, recipes, runs):
+    """Returns a table beside the paper's figures, for all three threat models."""
+    recipe, first = recipes[0], runs[0][0]
     # The paper has no digits; MNIST's figures are the nearest there are.
-    paper = TABLE3.get("mnist" if name == "digits" else name, {})
-    runs = list(reports.values())
-    first = runs[0][0]
-    clean = [_mean([100 * r.clean_accuracy for r in group]) for group in runs]
-    recipe = recipes["crossentropy"]
+    on_digits = recipe.dataset == "digits"
+    paper = FIGURES[table]["mnist" if on_digits else recipe.dataset]
+    names = " / ".join(NAMES[recipe.loss] for recipe in recipes)
+    training = ""
+    if recipe.eps is not None:
+        training = (
+            f"PGD adversarial training (eps {recipe.eps:g}, {recipe.steps} steps of "
+            f"{recipe.step_size:g}, eps grown over the first {recipe.warmup_epochs:g} "
+            "epoch(s)), "
+        )
     lines = [
-        f"{name}, {recipe.model}, {recipe.epochs} epochs, {len(runs[0])} seed(s), "
-        f"{len(first.clean)} test images. Accuracy % under attack, cross-entropy model "
-        "/ GCE model (alpha 1/3)"
+        f"{recipe.dataset}, {recipe.model}, {training}{recipe.epochs} epochs, "
+        f"{len(runs[0])} seed(s), {len(first.clean)} test images. Accuracy % under "
+        f"attack, of the model trained with {names}"
         f"{', mean ± standard deviation over the seeds' * (len(runs[0]) > 1)}.",
         "",
-        f"Without attack: {clean[0]} / {clean[1]}.",
+        "Without attack: "
+        + " / ".join(_mean([100 * r.clean_accuracy for r in group]) for group in runs)
+        + ".",
         "",
         "| attack | eps or gamma | paper"
-        f"{' (on MNIST)' * (name == 'digits')} | through the training loss | "
+        f"{' (on MNIST)' * on_digits} | through the training loss | "
         "through cross-entropy | adaptive (worst case) |",
         "|---|---|---|---|---|---|",
     ]
@@ -161,7 +153,7 @@ def _table3(name, recipes, reports):
         cells = [
             attack,
             budget.removeprefix("gamma ") or "–",
-            "{:.2f} / {:.2f}".format(*figures) if figures else "–",
+            " / ".join(f"{figure:.2f}" for figure in figures) if figures else "–",
             *(
                 _cell(runs, key, loss, "robust_accuracy")
                 for loss in ("training", "crossentropy")
@@ -210,7 +202,7 @@ def _own_objectives(runs):
 
 
 def _cell(runs, key, loss, field, scale=100):
-    """One figure of the rows of an attack and a loss, XE / GCE, over the seeds."""
+    """One figure of the rows of an attack and a loss, model by model."""
     cells = []
     for group in runs:
         values = [

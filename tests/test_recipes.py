@@ -1,0 +1,119 @@
+"""Recipes: how the paper's models are trained, and training that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from keras_gce import datasets, files, recipes
+from keras_gce.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def data():
+    return datasets.load("digits")
+
+
+def small(loss, **settings):
+    settings = {"model": "small_cnn", "epochs": 3} | settings
+    return recipes.recipe_for("digits", loss, **settings)
+
+
+def test_recipes_of_the_paper():
+    recipe = recipes.recipe_for("mnist", "crossentropy", adversarial=True)
+    assert (recipe.eps, recipe.steps, recipe.step_size) == (0.3, 40, 0.01)
+    assert (recipe.epochs, recipe.warmup_epochs) == (20, 5)
+    recipe = recipes.recipe_for("cifar10", "crossentropy", adversarial=True, eps=0.08)
+    assert (recipe.eps, recipe.steps, recipe.step_size) == (0.08, 10, 0.02)
+    recipe = recipes.recipe_for("mnist", "crossentropy", adversarial=True, steps=10)
+    assert (recipe.eps, recipe.steps, recipe.step_size) == (0.3, 10, 0.075)
+    assert recipes.recipe_for("mnist", "cot").eps is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "received"),
+    [
+        ({"loss": "hinge"}, "loss='hinge'"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"adversarial": True, "steps": 0}, "steps=0"),
+        ({"adversarial": True, "eps": 0.0}, "eps=0.0"),
+        ({"adversarial": True, "eps": float("nan")}, "eps=nan"),
+        ({"eps": 0.1}, "adversarial=False"),
+        ({"adversarial": True, "loss": "cot"}, "loss='cot'"),
+    ],
+)
+def test_recipe_for_refuses(settings, received):
+    with pytest.raises(InputError, match=received):
+        recipes.recipe_for("mnist", **{"loss": "crossentropy"} | settings)
+
+
+KILLED = """
+import sys
+from keras_gce import datasets, recipes
+
+recipe = recipes.recipe_for("digits", "crossentropy", model="small_cnn", epochs=4,
+                            adversarial=True, eps=0.02, steps=20)
+recipes.train(recipe, datasets.load("digits"), checkpoint=sys.argv[1])
+"""
+
+
+def test_a_killed_training_ends_as_one_that_was_not(data, tmp_path, monkeypatch):
+    recipe = small("crossentropy", epochs=4, adversarial=True, eps=0.02, steps=20)
+    whole = recipes.train(recipe, data, progress=False)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stderr=subprocess.DEVNULL
+    )
+    state = tmp_path / "training.weights.h5"
+    while not state.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)  # An epoch takes longer.
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    epochs, batches = [], datasets.Split.batches
+
+    def counted(split, *args, **kwargs):
+        epochs.append(kwargs["seed"])
+        return batches(split, *args, **kwargs)
+
+    monkeypatch.setattr(datasets.Split, "batches", counted)
+    resumed = recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
+    assert len(epochs) == 3
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["cot", "guided_complement_entropy"])
+def test_an_interrupted_training_resumes(loss, data, tmp_path, monkeypatch):
+    recipe = small(loss)
+    whole = recipes.train(recipe, data, progress=False)
+    save = files.save_weights
+
+    def interrupted(model, path):
+        save(model, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "save_weights", interrupted)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
+    resumed = recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+    # Finished: nothing is trained, and other settings are refused.
+    monkeypatch.setattr(files, "save_weights", interrupted)
+    recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
+    with pytest.raises(InputError, match="other settings"):
+        recipes.train(small(loss, epochs=4), data, checkpoint=tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(data, tmp_path):
+    recipe = small("crossentropy")
+    (tmp_path / "training.weights.h5").write_bytes(b"half")
+    with pytest.raises(InputError, match=r"`checkpoint` .*training\.weights\.h5"):
+        recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
