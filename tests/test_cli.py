@@ -57,6 +57,7 @@ def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     out = str(tmp_path / "m.keras")
+    train = ["train", "--dataset", "digits", "--output", out]
     for received, *arguments in (
         ("none.keras, no file", "evaluate", "none.keras", *evaluate),
         ("nonsense.keras", "evaluate", str(nonsense), *evaluate),
@@ -72,10 +73,17 @@ def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
         ),
         ("svhn", "train", "--dataset", "svhn", "--output", out),
         ("m.h5", "train", "--dataset", "digits", "--output", "m.h5"),
-        ("0", "train", "--dataset", "digits", "--output", out, "--epochs", "0"),
-        ("1/0", "train", "--dataset", "digits", "--output", out, "--alpha", "1/0"),
+        ("0", *train, "--epochs", "0"),
+        ("1/0", *train, "--alpha", "1/0"),
         ("table9", "reproduce", "table9", "--dataset", "digits"),
         ("svhn", "reproduce", "table3", "--dataset", "svhn"),
+        (
+            "Received: cw",
+            *("reproduce", "table3", "--dataset", "digits", "--attacks", "cw"),
+            *("--output", str(tmp_path / "table")),
+        ),
+        ("eps=0.1", *train, "--eps", "0.1"),
+        ("cot", *train, "--adversarial", "--loss", "cot"),
         (
             "file",
             *("reproduce", "table3", "--dataset", "digits"),
@@ -91,6 +99,8 @@ def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
 def test_train_then_evaluate(capsys, tmp_path):
     model, report = tmp_path / "out" / "model.keras", tmp_path / "report.json"
     arguments = ["--dataset", "digits", "--model", "small_cnn", "--epochs", "2"]
+    arguments += ["--adversarial", "--eps", "0.02", "--steps", "2"]
+    arguments += ["--checkpoint", str(tmp_path / "state")]
     assert cli.main(["train", *arguments, "--output", str(model)]) == 0
     assert "clean test accuracy" in capsys.readouterr().out
     arguments = ["--dataset", "digits", "--eps", "0.1", "--examples", "50"]
@@ -98,18 +108,12 @@ def test_train_then_evaluate(capsys, tmp_path):
     assert cli.main(["evaluate", str(model), *arguments]) == 0
     assert "Threat model: adaptive" in capsys.readouterr().out
     assert len(json.loads(report.read_text())["results"]) == 6
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "report.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "report.json", "state"]
 
 
 def test_reproduce_resumes(capsys, tmp_path):
-    arguments = [
-        "reproduce",
-        "table3",
-        "--dataset",
-        "digits",
-        "--output",
-        str(tmp_path),
-    ]
+    arguments = ["reproduce", "table3", "--dataset", "digits"]
+    arguments += ["--output", str(tmp_path)]
     arguments += ["--epochs", "2", "--seeds", "1", "--examples", "40"]
     arguments += ["--engine", "keras_gce", "--model", "small_cnn"]
     assert cli.main(arguments) == 0
@@ -125,6 +129,25 @@ def test_reproduce_resumes(capsys, tmp_path):
     capsys.readouterr()
     other = [*arguments, "--epochs", "3"]
     assert "other settings" in wrong(capsys, *other)
+    # Another table shares the models; FGSM alone, to be quick.
+    arguments[1] = "table5"
+    assert cli.main([*arguments, "--attacks", "fgsm"]) == 0
+    assert "| FGSM | 0.2 | 38.88 / 51.80 / 62.74 |" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    assert len(list(tmp_path.rglob("*.keras"))) == 3
+
+
+def test_reproduce_table6(capsys, tmp_path):
+    arguments = ["reproduce", "table6", "--dataset", "digits", "--epochs", "1"]
+    arguments += ["--seeds", "2", "--examples", "20", "--engine", "keras_gce"]
+    arguments += ["--model", "small_cnn", "--output", str(tmp_path)]
+    with pytest.warns(UserWarning, match="stayed at chance"):
+        assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "PGD adversarial training (eps 0.3, 40 steps of 0.01" in out
+    assert "| PGD | 0.3 | 83.67 / 83.85 |" in out
+    assert len(json.loads((tmp_path / "table6.json").read_text())["runs"]) == 2
+    assert (tmp_path / "crossentropy-eps0.3-seed1" / "model.keras").exists()
 
 
 def test_files_are_whole_or_absent(tmp_path):

@@ -245,7 +245,15 @@ def test_paper_attacks():
     assert [a.engine for a in theirs] == ["cleverhans"] * 12 + ["keras_gce"] * 3
     assert sorted({a.eps for a in theirs[:12]}) == [0.04, 0.12, 0.2]
     assert [a.gamma for a in theirs[12:14]] == [0.07, 0.14]
-    for arguments in (("svhn",), ("mnist", "art")):
+    ours = {"engine": "keras_gce"}
+    assert [
+        a.name for a in evaluation.paper_attacks("mnist", **ours, table="table5")
+    ] == ["FGSM", "BIM", "MIM", "JSMA", "CarliniWagnerL2"]
+    (pgd,) = evaluation.paper_attacks("mnist", **ours, table="table6")
+    assert pgd == PGD(eps=0.3, steps=100, step_size=0.01)
+    pgd = evaluation.paper_attacks("cifar10", **ours, table="table6")
+    assert [(a.eps, a.steps) for a in pgd] == [(0.04, 40), (0.08, 40)]
+    for arguments in (("svhn",), ("mnist", "art"), ("mnist", "cleverhans", "table9")):
         with pytest.raises(InputError, match=f"Received: .*{arguments[-1]}"):
             evaluation.paper_attacks(*arguments)
 

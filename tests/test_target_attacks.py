@@ -1,8 +1,13 @@
 """JSMA and C&W, the attacks towards a target class."""
 
+import pathlib
+import re
+import sys
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_gce import backend
 from keras_gce.attacks import JSMA, CarliniWagnerL2
@@ -116,6 +121,28 @@ def test_jsma_picks_the_pixels_of_brute_force(theta, gamma):
     ]
     np.testing.assert_allclose(x_adv.reshape(40, -1), expected, atol=1e-6)
     assert (x_adv != x).any()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+@pytest.mark.parametrize(
+    ("images", "features", "front"), [(32, 12288, "small"), (1, 8192, "whole")]
+)
+def test_best_pair_of_large_images_needs_no_square(images, features, front):
+    # In float32 the pairs would be 19 GB for 32 images of 64 x 64 x 3, and 268 MB for
+    # the one whose features are all on the front.
+    def megabytes(name):
+        status = pathlib.Path("/proc/self/status").read_text()
+        return int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1024
+
+    a, c = np.random.default_rng(0).normal(size=(2, images, features)).astype("float32")
+    if front == "whole":
+        a = np.abs(a) + 0.01
+        c = 1 / a
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+    held = megabytes("VmRSS")
+    score, _, _ = tf.function(best_pair)(a, c, np.ones(a.shape, bool))
+    assert np.isfinite(np.asarray(score)).all()
+    assert megabytes("VmHWM") - held < (500 if front == "small" else 130)
 
 
 def test_jsma_keeps_its_budget_and_stops_at_the_target(xe_model, images):
