@@ -19,8 +19,10 @@ _MODULES = (
     "evaluation",
     "losses",
     "models",
+    "plotting",
     "recipes",
     "training",
+    "tuning",
 )
 _NAMES = {
     "AdversarialModel": "training",

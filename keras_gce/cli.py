@@ -51,6 +51,7 @@ def _parser():
     _add_train(commands)
     _add_evaluate(commands)
     _add_reproduce(commands)
+    _add_tune(commands)
     return parser
 
 
@@ -313,6 +314,103 @@ def _reproduce(args):
     )
     print(table)
     print(f"Models, reports and this table are in {output}")
+
+
+def _add_tune(commands):
+    parser = _add(
+        commands,
+        "tune",
+        _tune,
+        "search alpha with KerasTuner; it resumes, and joins a distributed search "
+        "where KerasTuner's environment variables say so",
+    )
+    _add_dataset(parser)
+    parser.add_argument(
+        "--alphas",
+        default="1/2,1/3,1/4,1/5",
+        help="exponents to try; the ends of a range for the other tuners",
+    )
+    parser.add_argument(
+        "--tuner",
+        choices=("grid", "bayesian", "hyperband"),
+        default="grid",
+        help="KerasTuner's",
+    )
+    parser.add_argument(
+        "--max-trials", type=_count, help="most trials; without it a whole grid, or 10"
+    )
+    parser.add_argument("--eps", type=_number, required=True, help="radius of PGD")
+    parser.add_argument("--steps", type=_count, default=10, help="steps of PGD")
+    parser.add_argument(
+        "--clean-floor",
+        type=_number,
+        help="least clean accuracy of the best trial, in [0, 1]",
+    )
+    parser.add_argument("--epochs", type=_count, help="without it the paper's")
+    parser.add_argument("--batch-size", type=_count, help="without it the paper's")
+    parser.add_argument(
+        "--model",
+        choices=("lenet5", "resnet20", "resnet56", "resnet50", "small_cnn"),
+        help="network; without it the paper's for the dataset",
+    )
+    parser.add_argument(
+        "--examples",
+        type=_count,
+        default=1000,
+        help="images of the validation part, the first ones, that are attacked",
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="decides all randomness")
+    parser.add_argument(
+        "--output", help="folder; without it keras_gce_output/tune-DATASET"
+    )
+
+
+def _tune(args):
+    from keras_gce import files
+
+    alphas = []
+    for text in args.alphas.split(","):
+        try:
+            alphas.append(_number(text))
+        except argparse.ArgumentTypeError as error:
+            raise InputError(f"`--alphas`: each {error}") from error
+    output = args.output or f"keras_gce_output/tune-{args.dataset}"
+    files.output_folder(output)
+    from keras_gce import attacks, datasets, recipes, tuning
+
+    recipe = recipes.recipe_for(
+        args.dataset,
+        "guided_complement_entropy",
+        model=args.model,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+    )
+    dataset = datasets.load(args.dataset, data_dir=args.data_dir, seed=args.seed)
+    validation = dataset.validation
+    search = tuning.search_alpha(
+        lambda hp: recipes.network(recipe, dataset),
+        dataset.train.batches(
+            recipe.batch_size, shuffle=True, augment=recipe.augment, seed=args.seed
+        ),
+        validation.take(min(args.examples, len(validation))),
+        attacks.PGD(
+            eps=args.eps, steps=args.steps, step_size=2.5 * args.eps / args.steps
+        ),
+        alphas=alphas,
+        tuner=args.tuner,
+        epochs=recipe.epochs,
+        directory=output,
+        batch_size=recipe.batch_size,
+        optimizer=lambda hp: recipes.optimizer(recipe, dataset),
+        max_trials=args.max_trials,
+        clean_floor=args.clean_floor,
+        seed=args.seed,
+    )
+    if search is None:
+        print("this worker is done; the chief prints the result")
+        return
+    print(search.to_markdown())
+    print(f"Trials, best_model.keras and this table are in {output}")
 
 
 def _number(text):

@@ -12,7 +12,7 @@ from keras_gce.attacks import PGD
 from keras_gce.errors import InputError
 from keras_gce.progress import bar
 
-__all__ = ["LOSSES", "Recipe", "claim", "recipe_for", "train"]
+__all__ = ["LOSSES", "Recipe", "claim", "network", "optimizer", "recipe_for", "train"]
 
 LOSSES = ("crossentropy", "cot", "guided_complement_entropy")
 # Of the paper's adversarial training: eps, PGD's steps and their size. Where it gives
@@ -190,14 +190,9 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
         InputError: If `checkpoint` holds a training of other settings.
     """
     keras.utils.set_random_seed(seed)
-    settings = {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
-    model = MODELS[recipe.model](
-        num_classes=dataset.num_classes,
-        input_shape=dataset.train.images.shape[1:],
-        **settings,
-    )
-    steps = -(-len(dataset.train) // recipe.batch_size)
-    trainer = _trainer(recipe, model, steps, seed)
+    model = network(recipe, dataset)
+    steps = _steps(recipe, dataset)
+    trainer = _trainer(recipe, model, dataset, seed)
     done = 0
     if checkpoint is not None:
         checkpoint = claim(checkpoint, recipe, seed) / "training.weights.h5"
@@ -259,7 +254,33 @@ def claim(folder, recipe, seed):
     return folder
 
 
-def _trainer(recipe, model, steps, seed):
+def network(recipe, dataset):
+    """Returns the recipe's network for a dataset, a new one, not compiled."""
+    settings = {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
+    return MODELS[recipe.model](
+        num_classes=dataset.num_classes,
+        input_shape=dataset.train.images.shape[1:],
+        **settings,
+    )
+
+
+def optimizer(recipe, dataset):
+    """Returns the recipe's optimizer for a dataset, a new one."""
+    if recipe.optimizer == "adam":
+        return keras.optimizers.Adam(1e-3, beta_2=0.99)
+    total = recipe.epochs * _steps(recipe, dataset)
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+        [total // 2, total * 3 // 4], [0.1, 0.01, 0.001]
+    )
+    return keras.optimizers.SGD(rate, momentum=0.9)
+
+
+def _steps(recipe, dataset):
+    """The number of updates in an epoch."""
+    return -(-len(dataset.train) // recipe.batch_size)
+
+
+def _trainer(recipe, model, dataset, seed):
     """Returns what trains the model, compiled: the model itself or its wrapper."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if recipe.loss == "guided_complement_entropy":
@@ -276,17 +297,7 @@ def _trainer(recipe, model, steps, seed):
                 step_size=recipe.step_size,
                 seed=seed,
             ),
-            warmup_steps=round(recipe.warmup_epochs * steps),
+            warmup_steps=round(recipe.warmup_epochs * _steps(recipe, dataset)),
         )
-    trainer.compile(_optimizer(recipe, steps), loss, metrics=["accuracy"])
+    trainer.compile(optimizer(recipe, dataset), loss, metrics=["accuracy"])
     return trainer
-
-
-def _optimizer(recipe, steps):
-    if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(1e-3, beta_2=0.99)
-    total = recipe.epochs * steps
-    rate = keras.optimizers.schedules.PiecewiseConstantDecay(
-        [total // 2, total * 3 // 4], [0.1, 0.01, 0.001]
-    )
-    return keras.optimizers.SGD(rate, momentum=0.9)

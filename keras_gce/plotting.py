@@ -1,0 +1,76 @@
+"""Figures, as matplotlib's. Series differ in marker and dash as well as in colour."""
+
+from keras_gce.errors import InputError
+
+__all__ = ["alpha_accuracy"]
+
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+STYLES = (
+    {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    {"color": "#000000", "marker": "^", "linestyle": ":"},
+)
+
+
+def alpha_accuracy(search, ax=None):
+    """Plots the accuracies of an alpha search against alpha.
+
+    Args:
+        search: What `keras_gce.tuning.search_alpha` returned.
+        ax: A matplotlib `Axes` to draw into. Defaults to `None`: a new figure.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        InputError: If matplotlib is not installed.
+    """
+    figure, ax = _axes(ax)
+    trials = sorted(
+        (trial for trial in search.trials if trial.status == "COMPLETED"),
+        key=lambda trial: trial.alpha,
+    )
+    alphas = [trial.alpha for trial in trials]
+    for (name, label), style in zip(
+        (
+            ("clean_accuracy", "clean"),
+            ("crossentropy_accuracy", "robust, attack through cross-entropy"),
+            ("adaptive_accuracy", "robust, adaptive (worst case)"),
+        ),
+        STYLES,
+        strict=True,
+    ):
+        ax.plot(alphas, [100 * getattr(t, name) for t in trials], label=label, **style)
+    ax.axvline(search.best_alpha, color="0.6", linewidth=1, zorder=0)
+    ax.annotate(
+        f"best: {search.best_alpha:.3g}",
+        (search.best_alpha, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        color="0.35",
+    )
+    ax.set(
+        xlabel="alpha, the exponent of the guiding factor",
+        ylabel="accuracy on the validation part (%)",
+        ylim=(0, 102),
+    )
+    ax.grid(color="0.9")
+    ax.set_axisbelow(True)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    return figure
+
+
+def _axes(ax):
+    if ax is not None:
+        return ax.figure, ax
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError(
+            "Figures must have matplotlib installed: pip install keras_gce[plot]"
+        ) from error
+    # Not through pyplot, which would keep each figure in memory.
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    return figure, figure.subplots()
