@@ -44,9 +44,14 @@ def project(x_adv, x, eps, bounds):
 
 
 def normalize(gradient, norm):
-    """Returns the steepest direction of length 1 in `norm`; 0 for a gradient of 0."""
+    """Returns the steepest direction of length 1 in `norm`; 0 for a gradient of 0.
+
+    NaN counts as 0.
+    """
     if norm == "linf":
-        return ops.sign(gradient)
+        # Not `sign`, which keeps NaN; sorting that out takes longer than all the rest.
+        return ops.cast(gradient > 0, "float32") - ops.cast(gradient < 0, "float32")
+    gradient = ops.nan_to_num(gradient)
     # The greatest component first, so that squares of tiny gradients do not vanish.
     axes = tuple(range(1, len(gradient.shape)))
     largest = ops.max(ops.abs(gradient), axis=axes, keepdims=True)

@@ -151,8 +151,8 @@ class _GradientAttack(BallAttack):
 
         def step(x_adv, momentum, x, y, limits):
             gradient, _, z = backend.gradient_of(lambda v: values(v, y), x_adv)
-            gradient = ops.nan_to_num(gradient)
             if decay is not None:
+                gradient = ops.nan_to_num(gradient)
                 axes = tuple(range(1, len(x.shape)))
                 mean = ops.mean(ops.abs(gradient), axis=axes, keepdims=True)
                 momentum = decay * momentum + gradient / ops.maximum(mean, 1e-12)
