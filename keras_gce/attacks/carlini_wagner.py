@@ -184,7 +184,7 @@ def _perturb(
 
         # Short of the bounds, whose inverse tanh is infinite. At the 0.999999 of the
         # authors a black pixel takes most of the iterations to become grey.
-        w = ops.arctanh((x - middle) / half * 0.9999)
+        w = ops.arctanh((x - middle) / half * 0.999)
         nothing = ops.zeros_like(x)
         found = ops.zeros_like(const, dtype="bool")
         state = (best, best_squared, found, w, nothing, nothing, x, classes, const)
