@@ -1,11 +1,13 @@
 """Recipes: how the paper's models are trained, and training that is killed."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
@@ -117,3 +119,27 @@ def test_a_damaged_checkpoint_is_named(data, tmp_path):
     (tmp_path / "training.weights.h5").write_bytes(b"half")
     with pytest.raises(InputError, match=r"`checkpoint` .*training\.weights\.h5"):
         recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
+
+
+def test_table2(tmp_path):
+    arguments = {"epochs": 1, "seeds": 2, "model": "small_cnn", "progress": False}
+    table = recipes.reproduce_table2("digits", tmp_path, **arguments)
+    assert "| GCE 1/2 | 0.61 |" in table and "±" in table
+    summary = json.loads((tmp_path / "table2.json").read_text())
+    assert [run["recipe"]["alpha"] for run in summary] == [
+        None,
+        1 / 2,
+        1 / 3,
+        1 / 4,
+        1 / 5,
+    ]
+    assert all(0 < error < 100 for run in summary for error in run["error_percent"])
+    # Each model's error is that of the model that was saved.
+    model = keras.models.load_model(
+        tmp_path / "guided_complement_entropy-alpha0.2-seed1" / "model.keras"
+    )
+    _, accuracy = model.evaluate(*datasets.load("digits").test.arrays(), verbose=0)
+    assert summary[4]["error_percent"][1] == pytest.approx(100 * (1 - accuracy))
+    assert recipes.reproduce_table2("digits", tmp_path, **arguments) == table
+    with pytest.raises(InputError, match="dataset_name='svhn'"):
+        recipes.reproduce_table2("svhn", tmp_path)

@@ -12,7 +12,7 @@ from keras_gce.errors import InputError
 
 __all__ = ["NAMES", "Dataset", "load"]
 
-NAMES = ("digits", "mnist", "cifar10", "cifar100")
+NAMES = ("digits", "mnist", "cifar10", "cifar100", "tiny_imagenet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,11 @@ def load(name, data_dir=None, validation=0.1, seed=0):
 
     - `"digits"`: scikit-learn's 1,797 handwritten digits, resized to 28 x 28. Needs
       no network and trains in seconds.
-    - `"mnist"`, `"cifar10"`, `"cifar100"`: through TensorFlow Datasets (TFDS), from
-      its data folder or, where that lacks them, by download.
+    - `"mnist"`, `"cifar10"`, `"cifar100"`, `"tiny_imagenet"`: through TensorFlow
+      Datasets (TFDS), from its data folder or, where that lacks them, by download.
+      Tiny ImageNet's test part is the published validation images, since its test
+      images have no labels; its archive may also lie in the folder's
+      `downloads/manual`.
     - `"path/to/file.npz"`: arrays `x_train`, `y_train`, `x_test` and `y_test`, the
       keys of Keras's own files. Images: N H W or N H W C, uint8 or floats in [0, 1];
       labels: N or N 1, integers >= 0.

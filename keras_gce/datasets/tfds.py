@@ -1,4 +1,4 @@
-"""MNIST and the CIFARs through TensorFlow Datasets (TFDS)."""
+"""MNIST, the CIFARs and Tiny ImageNet through TensorFlow Datasets (TFDS)."""
 
 import contextlib
 import io
@@ -19,7 +19,9 @@ SOURCES = {
     "mnist": "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "cifar10": "https://www.cs.toronto.edu/~kriz/",
     "cifar100": "https://www.cs.toronto.edu/~kriz/",
+    "tiny_imagenet": "http://cs231n.stanford.edu/",
 }
+BY_HAND = ", or put tiny-imagenet-200.zip into its downloads/manual"
 TIMEOUT = 10  # seconds
 
 
@@ -37,12 +39,17 @@ def read(name, data_dir=None):
     with _quiet():
         folder = data_dir or "its default folder"
         try:
+            if name == "tiny_imagenet":
+                from keras_gce.datasets import tiny_imagenet  # noqa: F401, registers
             builder = tfds.builder(name, data_dir=data_dir)
-            folder = os.fspath(builder.data_path.parent.parent)
+            root = builder.data_path.parent.parent
+            folder = os.fspath(root)
             if not builder.is_prepared():
-                _download(tfds, builder, name)
+                _download(tfds, builder, name, root / "downloads" / "manual")
+            # The labels of Tiny ImageNet's test images were never published.
+            test = "validation" if name == "tiny_imagenet" else "test"
             train, test = builder.as_dataset(
-                split=["train", "test"],
+                split=["train", test],
                 batch_size=-1,
                 read_config=tfds.ReadConfig(try_autocache=False),
             )
@@ -51,23 +58,31 @@ def read(name, data_dir=None):
             raise InputError(
                 f"The dataset {name!r} is not readable in {folder} and could not be "
                 "downloaded: fill that folder where there is a network, or set "
-                "TFDS_DATA_DIR (or data_dir) to a TFDS folder that holds it. "
+                "TFDS_DATA_DIR (or data_dir) to a TFDS folder that holds it"
+                f"{BY_HAND if name == 'tiny_imagenet' else ''}. "
                 f"Received: {reason[:200]}"
             ) from error
         class_names = tuple(builder.info.features["label"].names)
     return _split(train), _split(test), class_names
 
 
-def _download(tfds, builder, name):
-    # TFDS retries a host that cannot be reached for minutes and leaves its lock and
-    # part files behind; ask once before it starts.
-    request = urllib.request.Request(SOURCES[name], method="HEAD")
-    # An HTTP error is an answer too: the host is there.
-    with contextlib.suppress(urllib.error.HTTPError):
-        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+def _download(tfds, builder, name, manual):
+    by_hand = name == "tiny_imagenet" and manual.exists() and any(manual.iterdir())
+    if not by_hand:
+        # TFDS retries a host that cannot be reached for minutes and leaves its lock
+        # and part files behind; ask once before it starts.
+        request = urllib.request.Request(SOURCES[name], method="HEAD")
+        # An HTTP error is an answer too: the host is there.
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=TIMEOUT).close()
     tfds.disable_progress_bar()
     with tempfile.TemporaryDirectory() as download_dir:
-        builder.download_and_prepare(download_dir=download_dir)
+        builder.download_and_prepare(
+            download_dir=download_dir,
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=manual if by_hand else None
+            ),
+        )
 
 
 def _split(data):

@@ -9,6 +9,7 @@ from keras_gce.recipes.recipe import (
     train,
 )
 from keras_gce.recipes.run import run
+from keras_gce.recipes.table2 import reproduce_table2
 from keras_gce.recipes.tables import reproduce
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "optimizer",
     "recipe_for",
     "reproduce",
+    "reproduce_table2",
     "run",
     "train",
 ]

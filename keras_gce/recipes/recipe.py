@@ -70,7 +70,10 @@ class Recipe:
     @property
     def name(self):
         """What tells the recipe from the others of a table: a name for folders."""
-        return self.loss if self.eps is None else f"{self.loss}-eps{self.eps:g}"
+        name = self.loss
+        if self.alpha not in (None, 1 / 3):
+            name += f"-alpha{self.alpha:.3g}"
+        return name if self.eps is None else f"{name}-eps{self.eps:g}"
 
 
 def recipe_for(
@@ -139,7 +142,8 @@ def recipe_for(
     if loss == "guided_complement_entropy":
         losses.GuidedComplementEntropy(alpha)
     colour = dataset in ("cifar10", "cifar100", "tiny_imagenet")
-    network = "resnet50" if dataset == "tiny_imagenet" else "resnet56"
+    residual = "resnet50" if dataset == "tiny_imagenet" else "resnet56"
+    model = model or (residual if colour else "lenet5")
     epochs = epochs or (200 if colour else {"digits": 40}.get(dataset, 20))
     attack = {}
     if adversarial:
@@ -147,14 +151,15 @@ def recipe_for(
         attack["warmup_epochs"] = epochs * WARMUP
     return Recipe(
         dataset=str(dataset),
-        model=model or (network if colour else "lenet5"),
+        model=model,
         loss=loss,
         alpha=float(alpha) if loss == "guided_complement_entropy" else None,
         optimizer="sgd" if colour else "adam",
         epochs=epochs,
         batch_size=batch_size or (128 if colour else 64),
         augment=colour,
-        weight_decay=1e-4 if colour else 0.0,
+        # The small networks have none.
+        weight_decay=1e-4 if colour and model.startswith("resnet") else 0.0,
         **attack,
     )
 

@@ -7,7 +7,7 @@ from keras_gce.attacks.base import check_integer
 from keras_gce.errors import InputError
 from keras_gce.recipes.recipe import claim, train
 
-__all__ = ["run"]
+__all__ = ["run", "trained"]
 
 
 def run(
@@ -60,7 +60,7 @@ def run(
     if dataset is None:
         dataset = datasets.load(recipe.dataset, data_dir=data_dir)
     report = evaluation.evaluate(
-        _trained(recipe, dataset, seed, output, progress),
+        trained(recipe, dataset, seed, output, progress),
         dataset.test.take(min(examples, len(dataset.test))),
         chosen,
         checkpoint=output / "-".join([table, engine, str(examples), *part]),
@@ -89,7 +89,7 @@ def _chosen(recipe, engine, table, names):
     return [attack for attack in attacks if attack.name.lower() in names], part
 
 
-def _trained(recipe, dataset, seed, output, progress):
+def trained(recipe, dataset, seed, output, progress):
     """Returns the model of a run, trained now or found finished."""
     path = claim(output, recipe, seed) / "model.keras"
     if path.exists():

@@ -1,4 +1,4 @@
-"""Tables 3, 5 and 6 of the paper: accuracy under the attacks, loss beside loss."""
+"""Tables 3 to 6 of the paper: accuracy under the attacks, loss beside loss."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from keras_gce.recipes.paper import FIGURES, TABLE_LOSSES
 from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.run import run
 
-__all__ = ["reproduce"]
+__all__ = ["mean", "reproduce"]
 
 NAMES = {
     "crossentropy": "cross-entropy",
@@ -43,8 +43,10 @@ def reproduce(
     same dataset share models in the same folder.
 
     Args:
-        table: `"table3"`, `"table5"` (with COT) or `"table6"` (adversarial training).
-        dataset_name: `"mnist"`, `"cifar10"` or `"digits"`.
+        table: `"table3"`, `"table4"` (PGD on the larger datasets), `"table5"` (with
+            COT) or `"table6"` (adversarial training).
+        dataset_name: `"mnist"`, `"cifar10"` or `"digits"`; for Table 4 `"cifar100"` or
+            `"tiny_imagenet"`.
         output: Path of the folder for models, reports and, by the table's name,
             `table3.md` and `table3.json`.
         epochs: Number of epochs. Defaults to `None`: the paper's.
@@ -139,7 +141,7 @@ def _section(table, recipes, runs):
         f"{', mean ± standard deviation over the seeds' * (len(runs[0]) > 1)}.",
         "",
         "Without attack: "
-        + " / ".join(_mean([100 * r.clean_accuracy for r in group]) for group in runs)
+        + " / ".join(mean([100 * r.clean_accuracy for r in group]) for group in runs)
         + ".",
         "",
         "| attack | eps or gamma | paper"
@@ -159,7 +161,7 @@ def _section(table, recipes, runs):
                 for loss in ("training", "crossentropy")
             ),
             " / ".join(
-                _mean([100 * r.worst_over_losses()[key] for r in group])
+                mean([100 * r.worst_over_losses()[key] for r in group])
                 for group in runs
             ),
         ]
@@ -212,7 +214,7 @@ def _cell(runs, key, loss, field, scale=100):
             if (row.name, row.norm, row.budget, row.loss) == (*key, loss)
         ]
         values = [scale * value for value in values if value is not None]
-        cells.append(_mean(values) if values else "–")
+        cells.append(mean(values) if values else "–")
     return "–" if set(cells) == {"–"} else " / ".join(cells)
 
 
@@ -235,7 +237,8 @@ def _engines(results):
     return "Engines: " + "; ".join(listed) + "."
 
 
-def _mean(values):
+def mean(values):
+    """The mean over the seeds, and the standard deviation where there are several."""
     if len(values) == 1:
         return f"{values[0]:.2f}"
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
