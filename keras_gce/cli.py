@@ -359,7 +359,12 @@ def _add_tune(commands):
     parser.add_argument(
         "--max-trials", type=_count, help="most trials; without it a whole grid, or 10"
     )
-    parser.add_argument("--eps", type=_number, required=True, help="radius of PGD")
+    parser.add_argument(
+        "--eps",
+        type=_number,
+        required=True,
+        help="radius of PGD, through cross-entropy and the margin loss",
+    )
     parser.add_argument("--steps", type=_count, default=10, help="steps of PGD")
     parser.add_argument(
         "--clean-floor",
@@ -407,15 +412,16 @@ def _tune(args):
     )
     dataset = datasets.load(args.dataset, data_dir=args.data_dir, seed=args.seed)
     validation = dataset.validation
+    attack = attacks.PGD(
+        eps=args.eps, steps=args.steps, step_size=2.5 * args.eps / args.steps
+    )
     search = tuning.search_alpha(
         lambda hp: recipes.network(recipe, dataset),
         dataset.train.batches(
             recipe.batch_size, shuffle=True, augment=recipe.augment, seed=args.seed
         ),
         validation.take(min(args.examples, len(validation))),
-        attacks.PGD(
-            eps=args.eps, steps=args.steps, step_size=2.5 * args.eps / args.steps
-        ),
+        [attack, attack.with_loss("margin")],
         alphas=alphas,
         tuner=args.tuner,
         epochs=recipe.epochs,

@@ -65,6 +65,8 @@ def test_grid(searched, parts):
     assert written == json.loads(json.dumps(result.to_dict()))
     table = (directory / "alpha_search.md").read_text()
     assert table == result.to_markdown() and table.count("(best)") == 1
+    adaptive = max(trial.adaptive_accuracy for trial in result.trials)
+    assert ("keeps more" in table) == (adaptive > best.adaptive_accuracy)
     assert (directory / "alpha_search.png").read_bytes()[:4] == b"\x89PNG"
 
 
