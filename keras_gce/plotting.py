@@ -41,15 +41,12 @@ def alpha_accuracy(search, ax=None):
         strict=True,
     ):
         ax.plot(alphas, [100 * getattr(t, name) for t in trials], label=label, **style)
-    ax.axvline(search.best_alpha, color="0.6", linewidth=1, zorder=0)
-    ax.annotate(
-        f"best: {search.best_alpha:.3g}",
-        (search.best_alpha, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, -3),
-        textcoords="offset points",
-        va="top",
-        color="0.35",
+    ax.axvline(
+        search.best_alpha,
+        color="0.6",
+        linewidth=1,
+        zorder=0,
+        label=f"best by {search.objective}: alpha {search.best_alpha:.3g}",
     )
     ax.set(
         xlabel="alpha, the exponent of the guiding factor",

@@ -287,7 +287,7 @@ def test_figure(searched):
 
     figure = plotting.alpha_accuracy(searched[1])
     (ax,) = figure.axes
-    assert len(ax.get_legend().get_texts()) == 3
+    assert len(ax.get_legend().get_texts()) == 4
     assert {line.get_marker() for line in ax.get_lines()} >= {"o", "s", "^"}
     x, y = ax.get_lines()[0].get_data()
     np.testing.assert_allclose(x, [0.2, 0.5])
