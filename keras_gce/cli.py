@@ -55,12 +55,21 @@ def _parser():
     return parser
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the defaults, where there are any."""
+
+    def _get_help_string(self, action):
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _add(commands, name, command, text):
     parser = commands.add_parser(
         name,
         help=text,
         description=text,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     parser.set_defaults(command=command)
     return parser
@@ -75,6 +84,17 @@ def _add_dataset(parser):
     parser.add_argument(
         "--data-dir", help="TFDS folder; without it TFDS_DATA_DIR or TFDS's own"
     )
+
+
+def _add_recipe(parser):
+    parser.add_argument(
+        "--model",
+        choices=("lenet5", "resnet20", "resnet56", "resnet50", "small_cnn"),
+        help="network; without it the paper's for the dataset",
+    )
+    parser.add_argument("--epochs", type=_count, help="without it the paper's")
+    parser.add_argument("--batch-size", type=_count, help="without it the paper's")
+    parser.add_argument("--seed", type=_seed, default=0, help="decides all randomness")
 
 
 def _add_demo(commands):
@@ -119,14 +139,7 @@ def _add_train(commands):
         help="training loss",
     )
     parser.add_argument("--alpha", type=_number, default=1 / 3, help="exponent of GCE")
-    parser.add_argument(
-        "--model",
-        choices=("lenet5", "resnet20", "resnet56", "resnet50", "small_cnn"),
-        help="network; without it the paper's for the dataset",
-    )
-    parser.add_argument("--epochs", type=_count, help="without it the paper's")
-    parser.add_argument("--batch-size", type=_count, help="without it the paper's")
-    parser.add_argument("--seed", type=_seed, default=0, help="decides all randomness")
+    _add_recipe(parser)
     parser.add_argument(
         "--adversarial", action="store_true", help="train on the images of PGD"
     )
@@ -281,7 +294,7 @@ def _add_reproduce(commands):
         "bim, pgd, mim, jsma, carliniwagnerl2; without it all",
     )
     parser.add_argument(
-        "--seeds", type=_count, help="number of seeds; without it 2, in table 2 3"
+        "--seeds", type=_count, help="number of seeds; without it 2, and 3 for table2"
     )
     parser.add_argument(
         "--examples", type=_count, default=1000, help="test images, the first ones"
@@ -371,20 +384,13 @@ def _add_tune(commands):
         type=_number,
         help="least clean accuracy of the best trial, in [0, 1]",
     )
-    parser.add_argument("--epochs", type=_count, help="without it the paper's")
-    parser.add_argument("--batch-size", type=_count, help="without it the paper's")
-    parser.add_argument(
-        "--model",
-        choices=("lenet5", "resnet20", "resnet56", "resnet50", "small_cnn"),
-        help="network; without it the paper's for the dataset",
-    )
+    _add_recipe(parser)
     parser.add_argument(
         "--examples",
         type=_count,
         default=1000,
         help="images of the validation part, the first ones, that are attacked",
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="decides all randomness")
     parser.add_argument(
         "--output", help="folder; without it keras_gce_output/tune-DATASET"
     )

@@ -58,6 +58,8 @@ def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
     blocked.write_text("in the way")
     out = str(tmp_path / "m.keras")
     train = ["train", "--dataset", "digits", "--output", out]
+    tune = ["tune", "--dataset", "digits", "--eps", "0.1"]
+    tune += ["--output", str(tmp_path / "search")]
     for received, *arguments in (
         ("none.keras, no file", "evaluate", "none.keras", *evaluate),
         ("nonsense.keras", "evaluate", str(nonsense), *evaluate),
@@ -83,6 +85,10 @@ def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
             *("--output", str(tmp_path / "table")),
         ),
         ("eps=0.1", *train, "--eps", "0.1"),
+        ("Received: -1", *tune, "--alphas=-1,1/2"),
+        ("alphas=(0.5,)", *tune, "--alphas", "1/2", "--tuner", "bayesian"),
+        ("fgsm", "reproduce", "table2", "--dataset", "digits", "--attacks", "fgsm"),
+        ("cifar100", "reproduce", "table3", "--dataset", "cifar100"),
         ("cot", *train, "--adversarial", "--loss", "cot"),
         (
             "file",
@@ -109,6 +115,17 @@ def test_train_then_evaluate(capsys, tmp_path):
     assert "Threat model: adaptive" in capsys.readouterr().out
     assert len(json.loads(report.read_text())["results"]) == 6
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "report.json", "state"]
+
+
+def test_tune(capsys, tmp_path):
+    arguments = ["tune", "--dataset", "digits", "--model", "small_cnn", "--eps", "0.05"]
+    arguments += ["--steps", "2", "--epochs", "1", "--alphas", "1/2,1/3"]
+    assert cli.main([*arguments, "--output", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "| 0.3333 |" in out.replace(" (best)", "") and "best_model.keras" in out
+    assert {"alpha_search.json", "best_model.keras"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
 
 
 def test_reproduce_resumes(capsys, tmp_path):
