@@ -144,7 +144,7 @@ def test_reproduce_resumes(capsys, tmp_path):
     assert (tmp_path / "table3.md").read_text() == table
     assert {p: p.stat().st_mtime_ns for p in made} == made
     capsys.readouterr()
-    other = [*arguments, "--epochs", "3"]
+    other = [*arguments, "--epochs", "1"]
     assert "other settings" in wrong(capsys, *other)
     # Another table shares the models; FGSM alone, to be quick.
     arguments[1] = "table5"

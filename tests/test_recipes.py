@@ -28,7 +28,9 @@ def small(loss, **settings):
 def test_recipes_of_the_paper():
     recipe = recipes.recipe_for("mnist", "crossentropy", adversarial=True)
     assert (recipe.eps, recipe.steps, recipe.step_size) == (0.3, 40, 0.01)
-    assert (recipe.epochs, recipe.warmup_epochs) == (20, 5)
+    assert (recipe.epochs, recipe.warmup_epochs) == (20, 1)
+    recipe = recipes.recipe_for("mnist", "crossentropy", adversarial=True, epochs=2)
+    assert recipe.warmup_epochs == 0.5
     recipe = recipes.recipe_for("cifar10", "crossentropy", adversarial=True, eps=0.08)
     assert (recipe.eps, recipe.steps, recipe.step_size) == (0.08, 10, 0.02)
     recipe = recipes.recipe_for("mnist", "crossentropy", adversarial=True, steps=10)
@@ -110,8 +112,36 @@ def test_an_interrupted_training_resumes(loss, data, tmp_path, monkeypatch):
     # Finished: nothing is trained, and other settings are refused.
     monkeypatch.setattr(files, "save_weights", interrupted)
     recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
-    with pytest.raises(InputError, match="other settings"):
-        recipes.train(small(loss, epochs=4), data, checkpoint=tmp_path)
+    for other in (small(loss, epochs=2), small("crossentropy", epochs=4)):
+        with pytest.raises(InputError, match="other settings"):
+            recipes.train(other, data, checkpoint=tmp_path)
+
+
+def test_more_epochs_continue(data, tmp_path, monkeypatch):
+    def run(output, epochs):
+        recipes.run(
+            small("crossentropy", epochs=epochs),
+            output,
+            dataset=data,
+            examples=10,
+            engine="keras_gce",
+            attacks=["fgsm"],
+            progress=False,
+        )
+        return keras.models.load_model(output / "model.keras")
+
+    whole = run(tmp_path / "whole", 3)
+    run(tmp_path / "parts", 1)
+    seeds, batches = [], datasets.Split.batches
+    monkeypatch.setattr(
+        datasets.Split,
+        "batches",
+        lambda *args, **kwargs: seeds.append(1) or batches(*args, **kwargs),
+    )
+    resumed = run(tmp_path / "parts", 3)
+    assert len(seeds) == 2
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):

@@ -19,8 +19,9 @@ LOSSES = ("crossentropy", "cot", "guided_complement_entropy")
 # no size it is Madry et al.'s rule, 2.5 eps / steps.
 ADVERSARIAL = {"mnist": (0.3, 40, 0.01), "digits": (0.3, 40, 0.01)}
 ADVERSARIAL_COLOUR = (0.04, 10, None)
-# Share of the epochs over which eps grows from 0: see `AdversarialModel`.
-WARMUP = 0.25
+# Epochs over which eps grows from 0, see `AdversarialModel`, and the greatest share of
+# all epochs. The digits' epochs are short.
+WARMUP, WARMUP_SHARE = {"digits": 10}, 0.25
 MODELS = {
     "lenet5": models.LeNet5,
     "resnet20": models.ResNet20,
@@ -104,7 +105,8 @@ def recipe_for(
         batch_size: Another batch size, >= 1. Defaults to `None`.
         adversarial: Whether to train on PGD's images, as in the paper's Table 6: eps
             0.3 with 40 steps of 0.01 on MNIST, 0.04 with 10 steps on the others. Over
-            the first quarter of the epochs eps grows from 0. Defaults to `False`.
+            the first epoch (the first ten on digits; at most a quarter of all) eps
+            grows from 0. Defaults to `False`.
         eps: Another radius for it, > 0. Defaults to `None`.
         steps: Another number of steps, >= 1; their size is then 2.5 eps / steps.
             Defaults to `None`.
@@ -148,7 +150,8 @@ def recipe_for(
     attack = {}
     if adversarial:
         attack = _attack_settings(dataset, eps, steps)
-        attack["warmup_epochs"] = epochs * WARMUP
+        warmup = min(WARMUP.get(dataset, 1), WARMUP_SHARE * epochs)
+        attack["warmup_epochs"] = float(warmup)
     return Recipe(
         dataset=str(dataset),
         model=model,
@@ -196,7 +199,7 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
     """
     keras.utils.set_random_seed(seed)
     model = network(recipe, dataset)
-    steps = _steps(recipe, dataset)
+    steps = steps_per_epoch(recipe, dataset)
     trainer = _trainer(recipe, model, dataset, seed)
     done = 0
     if checkpoint is not None:
@@ -243,19 +246,25 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
 def claim(folder, recipe, seed):
     """Returns the folder, as that of one training from now on.
 
+    With Adam, whose rate does not depend on the number of epochs, it may become one
+    of more epochs, which continues.
+
     Raises:
         InputError: If it is that of another one.
     """
     settings = {**dataclasses.asdict(recipe), "seed": seed}
     folder = files.output_folder(folder)
     meta = folder / "recipe.json"
-    if not meta.exists():
-        files.write_text(meta, json.dumps(settings, indent=2) + "\n")
-    elif json.loads(meta.read_text()) != settings:
+    found = json.loads(meta.read_text()) if meta.exists() else settings
+    shorter = found["epochs"] < recipe.epochs and recipe.optimizer == "adam"
+    if found != (settings | {"epochs": found["epochs"]} if shorter else settings):
         raise InputError(
-            "`output` must be a new folder, or one of the same settings. "
-            f"Received: {folder}, a training of other settings (see {meta.name})"
+            "`output` must be a new folder, or one of the same settings (but for more "
+            f"epochs with Adam). Received: {folder}, a training of other settings "
+            f"(see {meta.name})"
         )
+    if found != settings or not meta.exists():
+        files.write_text(meta, json.dumps(settings, indent=2) + "\n")
     return folder
 
 
@@ -273,14 +282,14 @@ def optimizer(recipe, dataset):
     """Returns the recipe's optimizer for a dataset, a new one."""
     if recipe.optimizer == "adam":
         return keras.optimizers.Adam(1e-3, beta_2=0.99)
-    total = recipe.epochs * _steps(recipe, dataset)
+    total = recipe.epochs * steps_per_epoch(recipe, dataset)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(
         [total // 2, total * 3 // 4], [0.1, 0.01, 0.001]
     )
     return keras.optimizers.SGD(rate, momentum=0.9)
 
 
-def _steps(recipe, dataset):
+def steps_per_epoch(recipe, dataset):
     """The number of updates in an epoch."""
     return -(-len(dataset.train) // recipe.batch_size)
 
@@ -302,7 +311,7 @@ def _trainer(recipe, model, dataset, seed):
                 step_size=recipe.step_size,
                 seed=seed,
             ),
-            warmup_steps=round(recipe.warmup_epochs * _steps(recipe, dataset)),
+            warmup_steps=round(recipe.warmup_epochs * steps_per_epoch(recipe, dataset)),
         )
     trainer.compile(optimizer(recipe, dataset), loss, metrics=["accuracy"])
     return trainer

@@ -5,7 +5,7 @@ import dataclasses
 from keras_gce import datasets, evaluation, files
 from keras_gce.attacks.base import check_integer
 from keras_gce.errors import InputError
-from keras_gce.recipes.recipe import claim, train
+from keras_gce.recipes.recipe import claim, steps_per_epoch, train
 
 __all__ = ["run", "trained"]
 
@@ -63,7 +63,8 @@ def run(
         trained(recipe, dataset, seed, output, progress),
         dataset.test.take(min(examples, len(dataset.test))),
         chosen,
-        checkpoint=output / "-".join([table, engine, str(examples), *part]),
+        checkpoint=output
+        / "-".join([table, engine, str(examples), f"epochs{recipe.epochs}", *part]),
         progress=progress,
     )
     files.write_text(output / f"{table}.json", report.to_json())
@@ -93,8 +94,10 @@ def trained(recipe, dataset, seed, output, progress):
     """Returns the model of a run, trained now or found finished."""
     path = claim(output, recipe, seed) / "model.keras"
     if path.exists():
-        return files.load_model(path)
+        model = files.load_model(path)
+        updates = recipe.epochs * steps_per_epoch(recipe, dataset)
+        if int(model.optimizer.iterations) >= updates:
+            return model
     model = train(recipe, dataset, seed=seed, checkpoint=output, progress=progress)
     files.save_model(model, path)
-    (output / "training.weights.h5").unlink()
     return model
