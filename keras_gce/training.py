@@ -395,7 +395,8 @@ class ComplementObjectiveModel(_Wrapper):
     The first one is on the compiled loss, cross-entropy in the paper; the second one,
     after a new forward pass, on the complement entropy / (K - 1), by an optimizer of
     its own. Regularisation counts in both, as weight decay does in the authors' code.
-    Metrics are those of the first pass.
+    Metrics are those of the first pass. The authors train with SGD; Adam, which steps
+    as far whatever a gradient's scale, undoes the division by K - 1.
 
     The learning rates are coupled, as in the authors' code: where the first
     optimizer's changes (by a callback such as `ReduceLROnPlateau`), the other's
