@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 import tempfile
@@ -8,6 +9,7 @@ import tempfile
 from keras_gce.errors import InputError
 
 __all__ = [
+    "claim",
     "load_model",
     "load_weights",
     "output_file",
@@ -36,6 +38,37 @@ def output_folder(path):
             f"Received: {path} ({error.strerror})"
         ) from error
     return path
+
+
+def claim(folder, name, settings):
+    """Writes down the settings of the work that is kept in a folder.
+
+    Args:
+        folder: Path of the folder; made where it is missing.
+        name: Name of the file in it for the settings.
+        settings: Dict of what JSON can hold.
+
+    Returns:
+        The folder as a `Path`.
+
+    Raises:
+        InputError: If it can't be written, or is that of other settings.
+    """
+    folder = output_folder(folder)
+    settings = json.loads(json.dumps(settings))
+    path = folder / name
+    if not path.exists():
+        write_text(path, json.dumps(settings, indent=2) + "\n")
+        return folder
+    found = json.loads(path.read_text())
+    for key in [*settings, *found]:
+        if found.get(key) != settings.get(key):
+            raise InputError(
+                "The output folder must be a new one, or one of the same settings. "
+                f"Received: {folder}, where {name} has other settings: "
+                f"{key}={found.get(key)!r} rather than {settings.get(key)!r}"
+            )
+    return folder
 
 
 def output_file(path):

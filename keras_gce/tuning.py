@@ -253,9 +253,9 @@ def search_alpha(
             stacklevel=2,
         )
     data = _Data(train, validation, batch_size, seed)
-    directory = files.output_folder(directory)
-    _claim(
+    directory = files.claim(
         directory,
+        "search.json",
         {
             "alphas": alphas,
             "tuner": tuner,
@@ -427,24 +427,6 @@ def _checked_alphas(alphas, tuner):
             f"tuner={tuner!r}. Received: alphas={alphas!r}"
         )
     return tuple(dict.fromkeys(float(alpha) for alpha in alphas))
-
-
-def _claim(directory, settings):
-    """Refuses a folder that holds a search of other settings."""
-    path = directory / "search.json"
-    settings = json.loads(json.dumps(settings))
-    if not path.exists():
-        files.write_text(path, json.dumps(settings, indent=2) + "\n")
-        return
-    found = json.loads(path.read_text())
-    different = [name for name in settings if settings[name] != found.get(name)]
-    if different:
-        name = different[0]
-        raise InputError(
-            "`directory` must be a new folder, or one of the same settings. "
-            f"Received: {directory}, a search with {name}={found.get(name)!r} rather "
-            f"than {settings[name]!r}"
-        )
 
 
 def _result(search, attack, attacks, data, objective, clean_floor, directory):

@@ -253,19 +253,15 @@ def claim(folder, recipe, seed):
         InputError: If it is that of another one.
     """
     settings = {**dataclasses.asdict(recipe), "seed": seed}
-    folder = files.output_folder(folder)
-    meta = folder / "recipe.json"
-    found = json.loads(meta.read_text()) if meta.exists() else settings
-    shorter = found["epochs"] < recipe.epochs and recipe.optimizer == "adam"
-    if found != (settings | {"epochs": found["epochs"]} if shorter else settings):
-        raise InputError(
-            "`output` must be a new folder, or one of the same settings (but for more "
-            f"epochs with Adam). Received: {folder}, a training of other settings "
-            f"(see {meta.name})"
-        )
-    if found != settings or not meta.exists():
-        files.write_text(meta, json.dumps(settings, indent=2) + "\n")
-    return folder
+    meta = files.output_folder(folder) / "recipe.json"
+    if meta.exists() and recipe.optimizer == "adam":
+        found = json.loads(meta.read_text())
+        if found["epochs"] < recipe.epochs and found == {
+            **settings,
+            "epochs": found["epochs"],
+        }:
+            files.write_text(meta, json.dumps(settings, indent=2) + "\n")
+    return files.claim(folder, meta.name, settings)
 
 
 def network(recipe, dataset):
