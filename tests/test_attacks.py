@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_gce import backend, losses, models
-from keras_gce.attacks import BIM, FGSM, MIM, PGD, logits_of
+from keras_gce.attacks import APGD, BIM, FGSM, MIM, PGD, logits_of
 from keras_gce.attacks.objectives import objective
 from keras_gce.errors import InputError
 
@@ -32,6 +32,8 @@ LINF = [
     PGD(eps=0.3, steps=5, seed=1, restarts=3),
     PGD(eps=0.3, steps=10, loss=lambda y, z: -ops.take_along_axis(z, y[:, None], 1)),
     MIM(eps=0.3, steps=10),
+    APGD(eps=0.3, steps=10, seed=1),
+    APGD(eps=0.3, steps=10, seed=1, loss="dlr", restarts=2),
 ]
 L2 = [dataclasses.replace(a, norm="l2", eps=4.0) for a in LINF if a.name != "FGSM"]
 

@@ -1,5 +1,6 @@
 """Attacks: immutable, keyword-only objects, `x_adv = attack(model, x, y)`."""
 
+from keras_gce.attacks.apgd import APGD
 from keras_gce.attacks.base import Attack, BallAttack
 from keras_gce.attacks.carlini_wagner import CarliniWagnerL2
 from keras_gce.attacks.gradient import BIM, FGSM, MIM, PGD
@@ -7,6 +8,7 @@ from keras_gce.attacks.jsma import JSMA
 from keras_gce.attacks.logits import logits_of
 
 __all__ = [
+    "APGD",
     "BIM",
     "FGSM",
     "JSMA",

@@ -4,7 +4,34 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["interval", "normalize", "project", "random_point", "round_down"]
+__all__ = [
+    "TensorSeed",
+    "interval",
+    "normalize",
+    "project",
+    "random_point",
+    "round_down",
+]
+
+
+class TensorSeed(keras.random.SeedGenerator):
+    """Seeds for `keras.random` from a tensor, so that they can be an argument.
+
+    Args:
+        state: Integers of shape `(2,)`.
+        restart: Number of the restart, an integer tensor. In a graph loop the body is
+            traced once, and would draw the same numbers in each round without it.
+    """
+
+    def __init__(self, state, restart=0):
+        restart = ops.cast(restart, state.dtype)
+        # Room for the draws of one start.
+        self._state = state + ops.stack([ops.zeros_like(restart), 16 * restart])
+
+    def next(self, ordered=True):
+        state = self._state
+        self._state = state + ops.convert_to_tensor([0, 1], dtype=state.dtype)
+        return state
 
 
 def round_down(value):

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.ball import (
+    TensorSeed,
     interval,
     normalize,
     project,
@@ -20,18 +20,6 @@ from keras_gce.attacks.objectives import margin, objective
 from keras_gce.errors import InputError
 
 __all__ = ["BIM", "FGSM", "MIM", "PGD"]
-
-
-class _Seed(keras.random.SeedGenerator):
-    """Seeds for `keras.random` from a tensor, so that they can be an argument."""
-
-    def __init__(self, state):
-        self._state = state
-
-    def next(self, ordered=True):
-        state = self._state
-        self._state = state + ops.convert_to_tensor([0, 1], dtype=state.dtype)
-        return state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +117,6 @@ class _GradientAttack(BallAttack):
         _, restarts, random_start, _, decay = self._schedule
         logits, loss = logits_of(model, training), objective(self.loss, model)
         sign = -1.0 if self.targeted else 1.0
-        seed = _Seed(seed)
         x = ops.convert_to_tensor(x)
 
         def values(images, y):
@@ -144,10 +131,11 @@ class _GradientAttack(BallAttack):
                 return ops.clip(x_adv, *limits)
             return project(x_adv, x, eps, self.bounds)
 
-        def start(x, limits):
+        def start(restart, x, limits):
             if not random_start:
                 return x
-            return keep(random_point(x, eps, self.norm, seed), x, limits)
+            here = TensorSeed(seed, restart)
+            return keep(random_point(x, eps, self.norm, here), x, limits)
 
         def step(x_adv, momentum, x, y, limits):
             gradient, _, z = backend.gradient_of(lambda v: values(v, y), x_adv)
@@ -175,7 +163,7 @@ class _GradientAttack(BallAttack):
                 if restarts > 1:
                     x_adv = ops.cond(
                         ops.equal(i % period, 0),
-                        lambda: start(x, limits),
+                        lambda: start(i // period, x, limits),
                         lambda: x_adv,
                     )
                 moved, momentum, z = step(x_adv, rest[0] if rest else 0, x, y, limits)
@@ -189,25 +177,25 @@ class _GradientAttack(BallAttack):
                 return (moved, x, y, *limits, *rest), done
 
             limits_ = limits
-            first = start(x, limits) if restarts == 1 else x
+            first = start(0, x, limits) if restarts == 1 else x
             return backend.while_active(
                 active_step, (first, x, y, *limits, *rest), period * restarts
             )[0]
 
-        def restart():
+        def restart(r):
             def body(i, x_adv, *rest):
                 x_adv, momentum, _ = step(x_adv, rest[0] if rest else 0, x, y, limits)
                 return (i + 1, x_adv, momentum) if rest else (i + 1, x_adv)
 
             return ops.while_loop(
-                lambda i, *_: i < steps, body, (0, start(x, limits), *rest)
+                lambda i, *_: i < steps, body, (0, start(r, x, limits), *rest)
             )[1]
 
         if restarts == 1:
-            return restart()
+            return restart(0)
 
         def choose(r, best, best_value, best_success):
-            x_adv = restart()
+            x_adv = restart(r)
             value, z = values(x_adv, y)
             won = success(z, y)
             better = (won & ~best_success) | (
