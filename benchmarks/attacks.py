@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--data-dir")
     parser.add_argument("--attacks", nargs="+", default=ATTACKS, choices=ATTACKS)
+    parser.add_argument("--libraries", nargs="+", default=LIBRARIES, choices=LIBRARIES)
     parser.add_argument("--images", type=int, default=500, help="for PGD")
     parser.add_argument("--jsma-images", type=int, default=100)
     parser.add_argument("--cw-images", type=int, default=20)
@@ -61,7 +62,7 @@ def main():
         x, y = test.take(count).arrays()
         offset = np.random.default_rng(0).integers(1, 10, count)
         ours = None
-        for library in LIBRARIES:
+        for library in args.libraries:
             with tempfile.NamedTemporaryFile(suffix=".npz") as data:
                 np.savez(data, x=x, y=y, targets=((y + offset) % 10).astype("int32"))
                 data.flush()
