@@ -26,10 +26,7 @@ def alpha_accuracy(search, ax=None):
         InputError: If matplotlib is not installed.
     """
     figure, ax = _axes(ax)
-    trials = sorted(
-        (trial for trial in search.trials if trial.status == "COMPLETED"),
-        key=lambda trial: trial.alpha,
-    )
+    trials = sorted(search.completed, key=lambda trial: trial.alpha)
     alphas = [trial.alpha for trial in trials]
     for (name, label), style in zip(
         (

@@ -90,6 +90,11 @@ class AlphaSearch:
         """The exponent of the best trial."""
         return self.best.alpha
 
+    @property
+    def completed(self):
+        """List of the trials that were completed."""
+        return [trial for trial in self.trials if trial.status == "COMPLETED"]
+
     def to_dict(self):
         """Returns everything but the model as a dict of what JSON can hold."""
         return {
@@ -134,8 +139,7 @@ class AlphaSearch:
                     f"{100 * trial.adaptive_accuracy:.2f}",
                 ]
             lines.append(f"| {' | '.join(cells)} |")
-        completed = [trial for trial in self.trials if trial.status == "COMPLETED"]
-        adaptive = max(completed, key=lambda trial: trial.adaptive_accuracy)
+        adaptive = max(self.completed, key=lambda trial: trial.adaptive_accuracy)
         if adaptive.adaptive_accuracy > self.best.adaptive_accuracy:
             lines += [
                 "",

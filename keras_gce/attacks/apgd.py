@@ -10,7 +10,7 @@ from keras_gce import backend
 from keras_gce.attacks.ball import TensorSeed, interval, normalize, project, round_down
 from keras_gce.attacks.base import BallAttack, check_integer, serializable
 from keras_gce.attacks.logits import logits_of
-from keras_gce.attacks.objectives import margin, objective
+from keras_gce.attacks.objectives import clearly_above_0, margin, objective
 
 __all__ = ["APGD"]
 
@@ -139,9 +139,7 @@ class APGD(BallAttack):
 
             gradient, value, z = backend.gradient_of(lambda v: values(v, y), now)
             gradient, value = ops.nan_to_num(gradient), ops.nan_to_num(value)
-            # Clearly so: what is won by a rounding error may be lost again where the
-            # images are looked at in another batch.
-            success = sign * margin(y, z) > 1e-5 * ops.max(ops.abs(z), axis=-1)
+            success = clearly_above_0(sign * margin(y, z), z)
             better = ~won & (success | (value > kept_value))
             kept = choose(better, now, kept)
             kept_value = ops.where(better, value, kept_value)

@@ -9,7 +9,7 @@ from keras import ops
 from keras_gce import backend
 from keras_gce.attacks.base import check_integer, check_number, serializable
 from keras_gce.attacks.logits import logits_of
-from keras_gce.attacks.objectives import margin
+from keras_gce.attacks.objectives import clearly_above_0, margin
 from keras_gce.attacks.targets import TargetAttack
 from keras_gce.errors import InputError
 
@@ -160,10 +160,7 @@ def _perturb(
 
             gradient, value, (x_adv, squared, lead, z) = backend.gradient_of(values, w)
             gradient = ops.nan_to_num(gradient)
-            # Clearly so: what is won by a rounding error may be lost again where the
-            # image is looked at in another batch.
-            clearly = lead > 1e-5 * ops.max(ops.abs(z), axis=-1)
-            success = (lead >= confidence) & clearly
+            success = (lead >= confidence) & clearly_above_0(lead, z)
             better = success & (squared < best_squared)
             best = ops.where(ops.reshape(better, by_example), x_adv, best)
             best_squared = ops.where(better, squared, best_squared)

@@ -16,7 +16,7 @@ from keras_gce.attacks.ball import (
 )
 from keras_gce.attacks.base import BallAttack, check_integer, check_number, serializable
 from keras_gce.attacks.logits import logits_of
-from keras_gce.attacks.objectives import margin, objective
+from keras_gce.attacks.objectives import clearly_above_0, margin, objective
 from keras_gce.errors import InputError
 
 __all__ = ["BIM", "FGSM", "MIM", "PGD"]
@@ -167,10 +167,7 @@ class _GradientAttack(BallAttack):
                         lambda: x_adv,
                     )
                 moved, momentum, z = step(x_adv, rest[0] if rest else 0, x, y, limits)
-                # Clearly so: what is won by a rounding error may be lost again where
-                # the images are looked at in another batch.
-                lead = sign * margin(y, z)
-                done = lead > 1e-5 * ops.max(ops.abs(z), axis=-1)
+                done = clearly_above_0(sign * margin(y, z), z)
                 stay = ops.reshape(done, (-1,) + (1,) * (len(x.shape) - 1))
                 moved = ops.where(stay, x_adv, moved)
                 rest = (momentum,) if rest else ()

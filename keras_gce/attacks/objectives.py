@@ -28,6 +28,15 @@ def margin(y, logits):
     return ops.max(ops.where(is_true, -1e30, logits), axis=-1) - true
 
 
+def clearly_above_0(lead, logits):
+    """Returns where a lead among logits is above 0 by more than rounding.
+
+    What is won by a rounding error may be lost again where the images are looked at in
+    another batch.
+    """
+    return lead > 1e-5 * ops.max(ops.abs(logits), axis=-1)
+
+
 def dlr(y, logits):
     """The difference of logits ratio: the margin, free of the logits' scale.
 

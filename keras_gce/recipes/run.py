@@ -36,9 +36,9 @@ def run(
         examples: Number of test images, >= 1; the first ones, at most all. Defaults
             to 1000.
         engine: `"cleverhans"` or `"keras_gce"`. Defaults to `"cleverhans"`.
-        table: `"table3"`, `"table5"` or `"table6"`: whose attacks; of Table 6's those
-            with the eps that an adversarial recipe trains with. Defaults to
-            `"table3"`.
+        table: `"table3"`, `"table4"`, `"table5"` or `"table6"`: whose attacks; of
+            Table 6's those with the eps that an adversarial recipe trains with.
+            Defaults to `"table3"`.
         attacks: List of the names of those attacks of the table that are run, such as
             "fgsm". Defaults to `None`: all.
         dataset: The recipe's `Dataset`. Defaults to `None`: loaded by its name.
