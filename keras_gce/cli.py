@@ -191,8 +191,14 @@ def _add_evaluate(commands):
     parser.add_argument("--norm", choices=("linf", "l2"), default="linf", help="norm")
     parser.add_argument(
         "--attacks",
-        default="fgsm,bim,pgd,mim",
-        help="attacks, separated by commas: these, jsma, carliniwagnerl2",
+        default="fgsm,pgd,noise,autoattack",
+        help="attacks, separated by commas: these, bim, mim, apgd, apgdt, fab, square, "
+        "jsma, carliniwagnerl2",
+    )
+    parser.add_argument(
+        "--source",
+        metavar="OTHER.keras",
+        help="a second model, whose adversarial examples are tried too",
     )
     parser.add_argument(
         "--threat-model",
@@ -219,6 +225,7 @@ def _evaluate(args):
 
     path = args.output and files.output_file(args.output)
     from keras_gce import datasets, evaluation
+    from keras_gce.attacks import PGD, Transfer
 
     attacks = [_attack(name, args) for name in args.attacks.split(",")]
     model = files.load_model(args.model)
@@ -233,13 +240,18 @@ def _evaluate(args):
             f"MODEL must take images of shape {dataset.test.images.shape[1:]}, as in "
             f"{args.dataset}. Received: {args.model} for {model.input_shape[1:]}"
         )
+    if args.source:
+        attack = PGD(eps=args.eps, norm=args.norm, step_size=args.eps / 16)
+        attacks.append(Transfer(source=files.load_model(args.source), attack=attack))
+    test = dataset.test.take(min(args.examples, len(dataset.test)))
     report = evaluation.evaluate(
         model,
-        dataset.test.take(min(args.examples, len(dataset.test))),
+        test,
         attacks,
         threat_model=args.threat_model,
         batch_size=args.batch_size,
         checkpoint=args.checkpoint,
+        diagnostics=True,
     )
     print(report.to_markdown())
     if path:
@@ -252,14 +264,22 @@ def _attack(name, args):
     from keras_gce.evaluation.cleverhans import CleverHansAttack
 
     own_objective = {"jsma": attacks.JSMA, "carliniwagnerl2": attacks.CarliniWagnerL2}
+    in_ball = {
+        "noise": attacks.RandomNoise,
+        "apgd": attacks.APGD,
+        "apgdt": attacks.APGDT,
+        "fab": attacks.FAB,
+        "square": attacks.Square,
+        "autoattack": attacks.AutoAttack,
+    }
     ours = {attack.__name__.lower(): attack for attack in _gradient_attacks(attacks)}
     if name in own_objective:
         return own_objective[name]()
+    if name in in_ball:
+        return in_ball[name](eps=args.eps, norm=args.norm)
     if name not in ours:
-        raise InputError(
-            f"`--attacks` must be among {', '.join([*ours, *own_objective])}. "
-            f"Received: {name}"
-        )
+        names = ", ".join([*ours, *in_ball, *own_objective])
+        raise InputError(f"`--attacks` must be among {names}. Received: {name}")
     if args.engine == "cleverhans":
         return CleverHansAttack(name, eps=args.eps, norm=args.norm)
     return ours[name](eps=args.eps, norm=args.norm)

@@ -10,7 +10,8 @@ from keras_gce.attacks import BIM, FGSM, JSMA, MIM, PGD, CarliniWagnerL2
 from keras_gce.errors import InputError
 from keras_gce.evaluation import AttackResult, RobustnessReport, evaluate
 from keras_gce.evaluation.cleverhans import CleverHansAttack
-from keras_gce.evaluation.flags import raise_flags, zero_gradients
+from keras_gce.evaluation.diagnostics import diagnose, zero_gradients
+from keras_gce.evaluation.flags import row_checks
 
 ATTACKS = [FGSM(eps=0.1), PGD(eps=0.1, steps=10), PGD(eps=0.2, steps=10)]
 
@@ -282,9 +283,57 @@ def test_zero_gradients_are_seen():
     flat = keras.layers.Dense(3, kernel_initializer="zeros", bias_initializer="ones")
     masked, open_ = keras.Model(inputs, flat(inputs)), keras.Model(inputs, inputs)
     x, y = np.random.rand(10, 3).astype("float32"), np.zeros(10, "int32")
-    assert zero_gradients(masked, x, y) == 1.0
-    assert zero_gradients(open_, x, y) == 0.0
-    assert [f.name for f in raise_flags([], 1.0)] == ["zero_gradients"]
+    seen, unseen = zero_gradients(masked, x, y), zero_gradients(open_, x, y)
+    assert (seen.value, seen.raised) == (1.0, True)
+    assert (unseen.value, unseen.raised) == (0.0, False)
+
+
+def test_diagnostics_rise_on_masked_gradients_only(xe_model, digits):
+    x, y = digits.test.take(60).arrays()
+    # The same classes from logits so large that cross-entropy rounds to 0.
+    masked = keras.Sequential([xe_model, keras.layers.Rescaling(1e4)])
+    seen = {flag.name: flag for flag in diagnose(masked, x, y, eps=0.1)}
+    assert {
+        "zero_gradients",
+        "loss_does_not_rise",
+        "unbounded_attack_fails",
+        "softmax_saturates",
+        "logit_scale",
+    } == {name for name, flag in seen.items() if flag.raised}
+    unmasked = diagnose(xe_model, x, y, eps=0.1)
+    assert [flag.name for flag in unmasked] == list(seen)
+    assert [flag.name for flag in unmasked if flag.raised] == []
+    assert all(flag.reference for flag in unmasked)
+
+
+def test_interval_is_wilsons():
+    # By hand, n = 10, 8 right, z = 1.96: 0.490 to 0.943 (Brown et al. 2001, Table).
+    clean = np.array([True] * 8 + [False] * 2)
+    empty = np.zeros((0, 10), bool)
+    report = RobustnessReport(
+        model="m", threat_model=None, results=[], clean=clean, row_robust=empty
+    )
+    assert report.confidence_interval() == pytest.approx((0.490, 0.943), abs=1e-3)
+    with pytest.raises(InputError, match="level=1.5"):
+        report.confidence_interval(1.5)
+
+
+def test_version_1_still_loads(report):
+    data = report.to_dict()
+    checks = data.pop("checks")
+    data["flags"] = [
+        {key: flag[key] for key in ("name", "value", "threshold", "message")}
+        for flag in checks
+        if flag["value"] > flag["threshold"]
+    ]
+    for result in data["results"]:
+        del result["ensemble"]
+    old = RobustnessReport.from_json(json.dumps(data | {"schema_version": 1}))
+    assert old.results == report.results
+    assert [f.name for f in old.flags] == [f.name for f in report.flags] != []
+    np.testing.assert_array_equal(old.robust, report.robust)
+    with pytest.raises(InputError, match="schema_version=3"):
+        RobustnessReport.from_json(json.dumps(data | {"schema_version": 3}))
 
 
 def row(name, loss, eps, accuracy):
@@ -319,9 +368,21 @@ def row(name, loss, eps, accuracy):
     ],
 )
 def test_flags(rows, flag):
-    flags = raise_flags([row(*r) for r in rows], 0.0)
+    results = [row(*r) for r in rows]
+    robust = np.array([np.arange(100) < 100 * r.robust_accuracy for r in results])
+    checks = row_checks(results, robust, np.ones(100, bool))
+    flags = [check for check in checks if check.raised]
     assert [f.name.startswith(flag) for f in flags] == ([True] if flag else [])
     assert all(f.value > f.threshold for f in flags)
+
+
+@pytest.mark.parametrize("left,raised", [(0.30, True), (0.40, False)])
+def test_black_box_that_beats_the_gradient_is_flagged(left, raised):
+    results = [row("PGD", "margin", 0.1, 0.4), row("Square", None, 0.1, left)]
+    robust = np.array([np.arange(100) < 100 * r.robust_accuracy for r in results])
+    checks = row_checks(results, robust, np.ones(100, bool))
+    (check,) = [c for c in checks if c.name == "black_box_beats_white_box"]
+    assert check.value == pytest.approx(0.4 - left) and check.raised == raised
 
 
 def test_evaluate_refuses(xe_model, digits):

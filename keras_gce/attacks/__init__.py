@@ -1,21 +1,32 @@
 """Attacks: immutable, keyword-only objects, `x_adv = attack(model, x, y)`."""
 
-from keras_gce.attacks.apgd import APGD
-from keras_gce.attacks.base import Attack, BallAttack
+from keras_gce.attacks.apgd import APGD, APGDT
+from keras_gce.attacks.autoattack import AutoAttack
+from keras_gce.attacks.base import Attack, BallAttack, LossAttack
+from keras_gce.attacks.black_box import RandomNoise, Transfer
 from keras_gce.attacks.carlini_wagner import CarliniWagnerL2
+from keras_gce.attacks.fab import FAB
 from keras_gce.attacks.gradient import BIM, FGSM, MIM, PGD
 from keras_gce.attacks.jsma import JSMA
 from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.square import Square
 
 __all__ = [
     "APGD",
+    "APGDT",
     "BIM",
+    "FAB",
     "FGSM",
     "JSMA",
     "MIM",
     "PGD",
     "Attack",
+    "AutoAttack",
     "BallAttack",
     "CarliniWagnerL2",
+    "LossAttack",
+    "RandomNoise",
+    "Square",
+    "Transfer",
     "logits_of",
 ]

@@ -1,4 +1,4 @@
-"""`Attack` and `BallAttack`: what all attacks share, and the checks at their edge."""
+"""What attacks share, `Attack` and its children, and the checks at their edge."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from keras_gce.attacks.logits import check_logits, unwrap
 from keras_gce.attacks.objectives import check_loss
 from keras_gce.errors import InputError
 
-__all__ = ["Attack", "BallAttack", "serializable"]
+__all__ = ["Attack", "BallAttack", "LossAttack", "serializable"]
 
 NORMS = ("linf", "l2")
 
@@ -117,11 +117,35 @@ class BallAttack(Attack):
     Args:
         eps: Radius of the ball, in units of the images, >= 0. 0 returns the images.
             For the settings not listed here see `Attack`.
+        norm: `"linf"` or `"l2"`, the norm of the ball. Defaults to `"linf"`.
+
+    Raises:
+        InputError: If an argument is not as described.
+    """
+
+    eps: float
+    norm: str = "linf"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("eps", self.eps, least=0)
+        if self.norm not in NORMS:
+            raise InputError(
+                f"`norm` must be one of {', '.join(NORMS)}. Received: norm={self.norm}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossAttack(BallAttack):
+    """Base of the attacks in a ball that ascend a loss of the caller's choice.
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `BallAttack`.
         loss: What the attack ascends: `"crossentropy"` on the logits, `"training"`
             (the loss the model was compiled with), `"margin"`, `"dlr"`, or a callable
             `(y, logits)` -> one value an example; with `targeted`, what it descends.
             Defaults to `"crossentropy"`.
-        norm: `"linf"` or `"l2"`, the norm of the ball. Defaults to `"linf"`.
         jit_compile: Whether to compile with XLA; `"auto"`: on a GPU. Defaults to
             `"auto"`.
 
@@ -129,19 +153,12 @@ class BallAttack(Attack):
         InputError: If an argument is not as described.
     """
 
-    eps: float
     loss: Any = "crossentropy"
-    norm: str = "linf"
     jit_compile: Any = "auto"
 
     def __post_init__(self):
         super().__post_init__()
-        check_number("eps", self.eps, least=0)
         check_loss(self.loss)
-        if self.norm not in NORMS:
-            raise InputError(
-                f"`norm` must be one of {', '.join(NORMS)}. Received: norm={self.norm}"
-            )
 
     def with_loss(self, loss):
         """Returns the same attack, ascending `loss`."""

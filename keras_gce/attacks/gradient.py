@@ -14,7 +14,7 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import BallAttack, check_integer, check_number, serializable
+from keras_gce.attacks.base import LossAttack, check_integer, check_number, serializable
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.objectives import clearly_above_0, margin, objective
 from keras_gce.errors import InputError
@@ -23,7 +23,7 @@ __all__ = ["BIM", "FGSM", "MIM", "PGD"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _GradientAttack(BallAttack):
+class _GradientAttack(LossAttack):
     """Steps along the gradient, each followed by a return into the ball."""
 
     def __post_init__(self):
@@ -226,7 +226,7 @@ class FGSM(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the other settings
-            see `BallAttack`.
+            see `LossAttack`.
 
     Reference:
         Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015
@@ -241,7 +241,7 @@ class BIM(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `BallAttack`.
+            listed here see `LossAttack`.
         step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
             paper has it.
         steps: Number of steps, >= 1. Defaults to 10.
@@ -262,7 +262,7 @@ class PGD(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `BallAttack`.
+            listed here see `LossAttack`.
         step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
             paper has it.
         steps: Number of steps, >= 1. Defaults to 40.
@@ -288,7 +288,7 @@ class MIM(_GradientAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `BallAttack`.
+            listed here see `LossAttack`.
         step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
             paper has it.
         steps: Number of steps, >= 1. Defaults to 40.

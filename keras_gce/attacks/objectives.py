@@ -24,8 +24,8 @@ def margin(y, logits):
         Carlini and Wagner 2017 (arXiv 1608.04644), section V, f_6 without its clamp.
     """
     is_true = ops.one_hot(y, logits.shape[-1], dtype="bool")
-    true = ops.sum(ops.where(is_true, logits, 0.0), axis=-1)
-    return ops.max(ops.where(is_true, -1e30, logits), axis=-1) - true
+    wrong = ops.max(ops.where(is_true, -1e30, logits), axis=-1)
+    return wrong - of_class(y, logits)
 
 
 def clearly_above_0(lead, logits):
@@ -50,6 +50,23 @@ def dlr(y, logits):
         )
     top = ops.top_k(logits, 3)[0]
     return margin(y, logits) / (top[:, 0] - top[:, 2] + 1e-12)
+
+
+def targeted_dlr(y, target, logits):
+    """The difference of logits ratio towards a target class.
+
+    Reference:
+        Croce and Hein 2020 (arXiv 2003.01690), Eq. 7.
+    """
+    top = ops.top_k(logits, 4)[0]
+    lead = of_class(target, logits) - of_class(y, logits)
+    return lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+
+
+def of_class(y, logits):
+    """Returns the logit of the class y."""
+    is_class = ops.one_hot(y, logits.shape[-1], dtype="bool")
+    return ops.sum(ops.where(is_class, logits, 0.0), axis=-1)
 
 
 _LOSSES = {"crossentropy": crossentropy, "margin": margin, "dlr": dlr}

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_gce.attacks import MIM
 from keras_gce.attacks.ball import interval, project, round_down
-from keras_gce.attacks.base import BallAttack, check_integer, check_number
+from keras_gce.attacks.base import LossAttack, check_integer, check_number
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.objectives import objective
 from keras_gce.errors import InputError
@@ -23,7 +23,7 @@ _CACHE = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True)
-class CleverHansAttack(BallAttack):
+class CleverHansAttack(LossAttack):
     """An attack that CleverHans 4 runs, as an object like ours.
 
     CleverHans leaves the ball by a rounding error (0.30000004 for eps = 0.3); its
@@ -33,7 +33,7 @@ class CleverHansAttack(BallAttack):
         attack: `"fgsm"`, `"bim"`, `"pgd"` or `"mim"`. CleverHans's MIM knows
             cross-entropy only; `with_loss` gives our own for other losses.
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `keras_gce.attacks.BallAttack`.
+            listed here see `keras_gce.attacks.LossAttack`.
         step_size: Length of a step, in [0, eps]. Defaults to `None`: eps / steps.
         steps: Number of steps, >= 1. Defaults to `None`: 1 for FGSM, 10 for BIM, 40
             for PGD and MIM.
@@ -81,7 +81,7 @@ class CleverHansAttack(BallAttack):
         """Returns the same attack, ascending `loss`; for MIM, where need be, ours."""
         if self.attack == "mim" and loss != "crossentropy":
             shared = {
-                f.name: getattr(self, f.name) for f in dataclasses.fields(BallAttack)
+                f.name: getattr(self, f.name) for f in dataclasses.fields(LossAttack)
             }
             ours = {"step_size": self.step_size, "steps": self.steps}
             return MIM(**{**shared, **ours, "loss": loss})

@@ -9,12 +9,14 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
+from keras_gce.attacks.autoattack import AutoAttack
 from keras_gce.attacks.base import check_images, check_integer, check_labels
 from keras_gce.attacks.logits import check_logits, logits_of, unwrap
 from keras_gce.attacks.objectives import is_crossentropy, training_loss
 from keras_gce.errors import InputError
 from keras_gce.evaluation.checkpoint import Checkpoint, fingerprint
-from keras_gce.evaluation.flags import raise_flags, zero_gradients
+from keras_gce.evaluation.diagnostics import diagnose, zero_gradients
+from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.report import AttackResult, RobustnessReport
 from keras_gce.progress import bar
 
@@ -39,6 +41,7 @@ def evaluate(
     checkpoint=None,
     progress=True,
     worst_case_only=False,
+    diagnostics=False,
 ):
     """Attacks a model and reports what is left of its accuracy.
 
@@ -50,7 +53,9 @@ def evaluate(
     - `"adaptive"`: each of cross-entropy, the training loss and the margin loss; an
       example counts as robust only if none of them breaks it.
 
-    JSMA and CarliniWagnerL2 have objectives of their own and run once.
+    JSMA, CarliniWagnerL2, FAB and the black-box attacks have objectives of their own
+    and run once. AutoAttack runs as its authors have it: its attacks have a row each,
+    and each attacks what those before it left right.
 
     Examples that the model gets wrong from the start are not attacked. Ours leave a
     gradient attack at their first success. What is random is decided by the attack's
@@ -81,6 +86,8 @@ def evaluate(
         worst_case_only: Whether each row attacks only what the rows before it left
             right: the worst case is the same and sooner there, but a row's accuracy
             is then that of all rows up to it. Defaults to `False`.
+        diagnostics: Whether to look for masked gradients by runs of their own, at the
+            greatest eps of the attacks; see `diagnose`. Defaults to `False`.
 
     Returns:
         A `RobustnessReport`.
@@ -94,7 +101,8 @@ def evaluate(
             f"Received: threat_model={threat_model!r}"
         )
     check_integer("batch_size", batch_size, least=1)
-    rows, model = _rows(attacks, threat_model), unwrap(model)
+    model = unwrap(model)
+    rows, ensembles = _rows(attacks, threat_model, model)
     x, y = _arrays(data)
     for bounds in {attack.bounds for attack in rows} or {(0.0, 1.0)}:
         x = check_images(x, bounds)
@@ -117,9 +125,10 @@ def evaluate(
 
     clean = _predict(model, x, batch_size) == y
     robust, results = np.tile(clean, (len(rows), 1)), []
-    left = clean.copy()
+    # What is left right by the rows before, of an ensemble or of all.
+    left = {}
     with bar("attacking", len(rows) * int(clean.sum()), progress) as advance:
-        for row, attack in enumerate(rows):
+        for row, (attack, ensemble) in enumerate(zip(rows, ensembles, strict=True)):
             same = _same_objective(rows[:row], attack, model)
             if same is not None and not worst_case_only:
                 robust[row] = robust[same]
@@ -133,7 +142,9 @@ def evaluate(
                 )
                 advance(int(clean.sum()), attack.name)
                 continue
-            chosen = np.flatnonzero(left if worst_case_only else clean)
+            group = "all" if worst_case_only else ensemble
+            before = clean if group is None else left.get(group, clean)
+            chosen = np.flatnonzero(before)
             parts = []
             for batch, start in enumerate(range(0, len(chosen), batch_size)):
                 index = chosen[start : start + batch_size]
@@ -145,37 +156,45 @@ def evaluate(
                 robust[row, index] = part["right"]
                 parts.append(part)
                 advance(len(index), attack.name)
-            if worst_case_only:
-                robust[row] &= left
-                left &= robust[row]
-            results.append(_result(attack, clean, robust[row], parts))
+            robust[row] &= before
+            if group is not None:
+                left[group] = robust[row]
+            advance(int(clean.sum()) - len(chosen), attack.name)
+            name = None if ensemble is None else ensemble[1]
+            results.append(_result(attack, name, clean, robust[row], parts))
 
-    zero_share = None
-    if clean.any() and any(result.loss for result in results):
-        zero_share = float(
-            np.mean(
-                [
-                    zero_gradients(model, x[i], y[i])
-                    for i in _batches(np.flatnonzero(clean)[:batch_size], batch_size)
-                ]
+    checks = []
+    if not worst_case_only:
+        checks += row_checks(results, robust, clean)
+    if diagnostics:
+        radii = [row for row in rows if getattr(row, "eps", None)]
+        widest = max(radii, key=lambda row: row.eps, default=None)
+        if widest is not None:
+            checks += diagnose(
+                model, x, y, widest.eps, norm=widest.norm, bounds=widest.bounds
             )
-        )
+    elif clean.any() and any(result.loss for result in results):
+        checks.append(zero_gradients(model, x[clean][:batch_size], y[clean]))
     return RobustnessReport(
         model=model.name,
         threat_model=threat_model,
         results=results,
         clean=clean,
         row_robust=robust,
-        flags=raise_flags([] if worst_case_only else results, zero_share),
+        checks=checks,
         worst_case_only=worst_case_only,
         versions=_versions(rows),
     )
 
 
-def _rows(attacks, threat_model):
-    """Returns the attacks to run, one for each loss of the threat model."""
-    rows = []
-    for attack in attacks if isinstance(attacks, (list, tuple)) else [attacks]:
+def _rows(attacks, threat_model, model):
+    """Returns the attacks to run, and for each its ensemble's number and name, or None.
+
+    A gradient attack is run with each loss of the threat model.
+    """
+    rows, ensembles = [], []
+    attacks = attacks if isinstance(attacks, (list, tuple)) else [attacks]
+    for number, attack in enumerate(attacks):
         if not hasattr(attack, "run") or not hasattr(attack, "engine"):
             raise InputError(
                 "`attacks` must hold attacks of keras_gce.attacks or "
@@ -186,13 +205,19 @@ def _rows(attacks, threat_model):
                 "`attacks` must be untargeted here, where the labels are the true "
                 f"classes; call the attack itself. Received: {attack!r}"
             )
-        if threat_model is None or not hasattr(attack, "with_loss"):
+        ensemble = None
+        if isinstance(attack, AutoAttack):
+            attack.check_model(model)
+            rows += attack.attacks
+            ensemble = (number, attack.name)
+        elif threat_model is None or not hasattr(attack, "with_loss"):
             rows.append(attack)
         else:
             rows += [attack.with_loss(loss) for loss in THREAT_MODELS[threat_model]]
+        ensembles += [ensemble] * (len(rows) - len(ensembles))
     if not rows:
         raise InputError("`attacks` must hold at least one attack. Received: []")
-    return rows
+    return rows, ensembles
 
 
 def _arrays(data):
@@ -262,7 +287,7 @@ def _same_objective(before, attack, model):
     return None
 
 
-def _result(attack, clean, robust, parts):
+def _result(attack, ensemble, clean, robust, parts):
     won, l0, l2 = (
         np.concatenate([part[key] for part in parts] or [np.zeros(0, kind)])
         for key, kind in (("reached", bool), ("l0", int), ("l2", float))
@@ -283,6 +308,7 @@ def _result(attack, clean, robust, parts):
         max_linf=float(max((part["linf"].max() for part in parts), default=0.0)),
         seconds=float(sum(part["seconds"] for part in parts)),
         settings=_settings(attack),
+        ensemble=ensemble,
     )
 
 
@@ -294,6 +320,11 @@ def _settings(attack):
 
 
 def _text(value):
+    if isinstance(value, keras.Model):
+        weights = fingerprint(value, np.zeros(0), np.zeros(0), {})[:12]
+        return f"{value.name} (weights {weights})"
+    if dataclasses.is_dataclass(value):
+        return {"name": value.name, **_settings(value)}
     if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
     return list(value) if isinstance(value, tuple) else value

@@ -3,6 +3,8 @@
 import base64
 import dataclasses
 import json
+import math
+import statistics
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from keras_gce.errors import InputError
 
 __all__ = ["AttackResult", "Flag", "RobustnessReport"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,9 @@ class AttackResult:
         median_l2: The median of the same distances.
         mean_l0: Mean number of features (a pixel's channel each) that the successes
             changed.
+        ensemble: Name of the ensemble, such as "AutoAttack", whose row this is: of its
+            rows each attacks what those before it left right, and says what is left
+            then. `None` for an attack of its own.
     """
 
     name: str
@@ -54,6 +59,7 @@ class AttackResult:
     settings: dict
     median_l2: float | None = None
     mean_l0: float | None = None
+    ensemble: str | None = None
 
     @property
     def budget(self):
@@ -66,19 +72,26 @@ class AttackResult:
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """A sign that a robust accuracy may be higher than the robustness.
+    """A sign that a robust accuracy may be higher than the robustness, or its absence.
 
     Args:
         name: What was looked for.
         value: What was measured.
         threshold: The value above which the flag is raised.
         message: What was seen, what it usually means, what to run next.
+        reference: Where the sign is described.
     """
 
     name: str
     value: float
     threshold: float
     message: str
+    reference: str = ""
+
+    @property
+    def raised(self):
+        """Whether the value is above the threshold."""
+        return self.value > self.threshold
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +104,7 @@ class RobustnessReport:
         results: List of `AttackResult`, one for each attack and loss.
         clean: Boolean array: which examples are right before any attack.
         row_robust: Boolean array of shape `(rows, N)`: which are right after each.
-        flags: List of `Flag`.
+        checks: List of `Flag`: the signs that were looked for, raised or not.
         worst_case_only: Whether each row attacked only what the rows before it left.
         versions: Versions of the libraries.
     """
@@ -101,9 +114,14 @@ class RobustnessReport:
     results: list
     clean: np.ndarray
     row_robust: np.ndarray
-    flags: list = dataclasses.field(default_factory=list)
+    checks: list = dataclasses.field(default_factory=list)
     worst_case_only: bool = False
     versions: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def flags(self):
+        """The checks that are raised."""
+        return [flag for flag in self.checks if flag.raised]
 
     @property
     def robust(self):
@@ -119,6 +137,29 @@ class RobustnessReport:
     def worst_case_accuracy(self):
         """Share of the examples that is right before and after every attack."""
         return float(self.robust.mean())
+
+    def confidence_interval(self, level=0.95):
+        """Returns what the worst-case accuracy may be on all images like these.
+
+        Args:
+            level: Confidence, in (0, 1). Defaults to 0.95.
+
+        Returns:
+            The least and the greatest share: Wilson's score interval for the number of
+            examples evaluated.
+
+        Reference:
+            Wilson, "Probable Inference, the Law of Succession, and Statistical
+            Inference", JASA 1927.
+        """
+        if not 0 < level < 1:
+            raise InputError(f"`level` must lie in (0, 1). Received: level={level}")
+        z, n = statistics.NormalDist().inv_cdf((1 + level) / 2), len(self.clean)
+        share = self.worst_case_accuracy
+        middle = share + z**2 / (2 * n)
+        half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        low, high = ((middle + side) / (1 + z**2 / n) for side in (-half, half))
+        return max(low, 0.0), min(high, 1.0)
 
     def worst_over_losses(self):
         """Returns the accuracy under each attack, per example the worst of its losses.
@@ -144,7 +185,7 @@ class RobustnessReport:
             "clean_accuracy": self.clean_accuracy,
             "worst_case_accuracy": self.worst_case_accuracy,
             "results": [dataclasses.asdict(result) for result in self.results],
-            "flags": [dataclasses.asdict(flag) for flag in self.flags],
+            "checks": [dataclasses.asdict(flag) for flag in self.checks],
             "versions": self.versions,
             "clean": _pack(self.clean),
             "row_robust": [_pack(row) for row in self.row_robust],
@@ -156,7 +197,7 @@ class RobustnessReport:
 
     @classmethod
     def from_json(cls, text):
-        """Reads what `to_json` returned.
+        """Reads what `to_json` returned, or an older version of it.
 
         Raises:
             InputError: If `text` is no report of a schema version known here.
@@ -168,9 +209,9 @@ class RobustnessReport:
             raise InputError(
                 f"`text` must be the JSON of a report. Received: {text[:60]!r}"
             ) from error
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise InputError(
-                f"`text` must be a report of schema version {SCHEMA_VERSION}. "
+                f"`text` must be a report of schema version 1 to {SCHEMA_VERSION}. "
                 f"Received: schema_version={version}"
             )
         n = data["n_examples"]
@@ -181,7 +222,8 @@ class RobustnessReport:
             results=[AttackResult(**result) for result in data["results"]],
             clean=_unpack(data["clean"], n),
             row_robust=np.array(rows, bool).reshape(len(rows), n),
-            flags=[Flag(**flag) for flag in data["flags"]],
+            # Version 1 had the raised ones alone.
+            checks=[Flag(**flag) for flag in data.get("checks", data.get("flags"))],
             worst_case_only=data["worst_case_only"],
             versions=data["versions"],
         )
@@ -198,12 +240,15 @@ class RobustnessReport:
 
     def to_markdown(self):
         """Returns the report as Markdown: a summary, the flags, a table."""
+        low, high = self.confidence_interval()
+        flags = ", ".join(flag.name for flag in self.flags) or "none"
         accuracy = "accuracy left %" if self.worst_case_only else "robust accuracy %"
         lines = [
             f"{self.model}: clean accuracy {_percent(self.clean_accuracy)}%, "
-            f"worst case {_percent(self.worst_case_accuracy)}% over all rows, "
-            f"{len(self.clean)} examples. "
-            f"Threat model: {self.threat_model or 'none named'}.",
+            f"robust in the worst case {_percent(self.worst_case_accuracy)}% "
+            f"(95% interval {_percent(low)} to {_percent(high)}%, {len(self.clean)} "
+            f"examples). Threat model: {self.threat_model or 'none named'}. "
+            f"Flags: {flags}.",
             "",
             *(f"- Flag {flag.name}: {flag.message}" for flag in self.flags),
             *([""] if self.flags else []),
@@ -213,7 +258,7 @@ class RobustnessReport:
         ]
         for row in self.results:
             cells = (
-                row.name,
+                f"{row.ensemble}: {row.name}" if row.ensemble else row.name,
                 row.budget or "–",
                 row.norm or "–",
                 row.loss or "own",

@@ -1,0 +1,117 @@
+"""AutoAttack: the ensemble of attacks that needs no tuning."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks.apgd import APGD, APGDT
+from keras_gce.attacks.base import BallAttack, serializable
+from keras_gce.attacks.fab import FAB
+from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.square import Square
+from keras_gce.errors import InputError
+
+__all__ = ["AutoAttack"]
+
+VERSIONS = ("standard", "plus", "rand")
+
+
+@serializable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoAttack(BallAttack):
+    """AutoAttack: each attack of an ensemble on what survived those before it.
+
+    - `"standard"`: APGD on cross-entropy, APGD-T, FAB-T, Square with 5,000 queries.
+    - `"plus"`: APGD on cross-entropy and on the difference of logits ratio, and FAB,
+      with 5 starts each; Square; APGD-T; FAB-T.
+    - `"rand"`, for models whose outputs are random: APGD on both losses, each gradient
+      averaged over 20 passes.
+
+    In `evaluate` each attack has a row of its own, which says what is left after it.
+
+    Example:
+
+    >>> [attack.name for attack in AutoAttack(eps=0.3).attacks]
+    ['APGD', 'APGD-T', 'FAB-T', 'Square']
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `BallAttack`.
+        version: `"standard"`, `"plus"` or `"rand"`. Defaults to `"standard"`.
+
+    Raises:
+        InputError: If an argument is not as described; from a call, if the model has
+            fewer than 4 classes (3 for "rand"), for which the losses are not defined.
+
+    Reference:
+        Croce and Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble
+        of Diverse Parameter-free Attacks", ICML 2020 (arXiv 2003.01690).
+    """
+
+    version: str = "standard"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.version not in VERSIONS:
+            raise InputError(
+                f"`version` must be one of {', '.join(VERSIONS)}. "
+                f"Received: version={self.version!r}"
+            )
+        if self.targeted:
+            raise InputError(
+                "`targeted` must be False: AutoAttack chooses its targets itself. "
+                "Received: targeted=True"
+            )
+
+    @property
+    def attacks(self):
+        """The attacks, in their order."""
+        common = {
+            name: getattr(self, name) for name in ("eps", "norm", "bounds", "seed")
+        }
+        if self.version == "rand":
+            return tuple(
+                APGD(loss=loss, eot_iter=20, **common)
+                for loss in ("crossentropy", "dlr")
+            )
+        targeted = (APGDT(**common), FAB(**common))
+        if self.version == "plus":
+            return (
+                APGD(restarts=5, **common),
+                APGD(restarts=5, loss="dlr", **common),
+                FAB(restarts=5, num_targets=None, **common),
+                Square(**common),
+                *targeted,
+            )
+        return (APGD(**common), *targeted, Square(**common))
+
+    def check_model(self, model):
+        """Refuses a model with too few classes."""
+        num_classes = model.output_shape[-1]
+        least = 3 if self.version == "rand" else 4
+        if num_classes < least:
+            raise InputError(
+                f"`model` must have at least {least} classes for AutoAttack's "
+                f'"{self.version}" version; for fewer run APGD(loss="margin"), FAB and '
+                f"Square. Received: {num_classes} classes"
+            )
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        self.check_model(model)
+        x_adv, left = np.array(x), np.arange(len(x))
+        for attack in (None, *self.attacks):
+            if attack is not None:
+                x_adv[left] = attack.run(model, x[left], y[left], seed, stop_early=True)
+            z = backend.run_compiled(
+                model,
+                "logits",
+                lambda model, x: logits_of(model)(x),
+                (x_adv[left],),
+                {},
+            )
+            left = left[np.asarray(ops.argmax(z, -1)) == y[left]]
+            if not len(left):
+                break
+        return ops.convert_to_tensor(x_adv)

@@ -1,0 +1,155 @@
+"""Checks without the model's gradient: noise, and another model's examples."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks.ball import (
+    TensorSeed,
+    interval,
+    project,
+    random_point,
+    round_down,
+)
+from keras_gce.attacks.base import (
+    Attack,
+    BallAttack,
+    check_integer,
+    check_labels,
+    serializable,
+)
+from keras_gce.attacks.logits import check_logits, logits_of, unwrap
+from keras_gce.attacks.objectives import clearly_above_0, margin
+from keras_gce.errors import InputError
+
+__all__ = ["RandomNoise", "Transfer"]
+
+
+@serializable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomNoise(BallAttack):
+    """Random points of the ball: the least that any attack has to beat.
+
+    An example ends at its first success; of the others the point with the greatest
+    margin is returned.
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `BallAttack`.
+        samples: Number of points, >= 1. Defaults to 100.
+
+    Raises:
+        InputError: If an argument is not as described.
+
+    Reference:
+        Carlini et al., "On Evaluating Adversarial Robustness", 2019
+        (arXiv 1902.06705), section 4.4.
+    """
+
+    samples: int = 100
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("samples", self.samples, least=1)
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        return backend.run_compiled(
+            model,
+            key=("noise", self.norm, self.bounds, self.targeted),
+            fn=self._sample,
+            batch=(x, y),
+            settings={
+                "eps": round_down(self.eps),
+                "samples": np.int32(self.samples),
+                "seed": np.array([self.draw_seed(seed), 0], "int32"),
+            },
+            jit_compile=False,
+        )
+
+    def _sample(self, model, x, y, eps, samples, seed):
+        logits = logits_of(model)
+        sign = -1.0 if self.targeted else 1.0
+
+        def step(i, state):
+            best, best_lead, x, y = state
+            point = random_point(x, eps, self.norm, TensorSeed(seed, i))
+            if self.norm == "linf":
+                point = ops.clip(point, *interval(x, eps, self.bounds))
+            else:
+                point = project(point, x, eps, self.bounds)
+            z = logits(point)
+            lead = sign * margin(y, z)
+            better = lead > best_lead
+            shape = (-1,) + (1,) * (len(x.shape) - 1)
+            best = ops.where(ops.reshape(better, shape), point, best)
+            lead_now = ops.maximum(lead, best_lead)
+            return (best, lead_now, x, y), clearly_above_0(lead, z)
+
+        lead = ops.zeros_like(y, dtype="float32") - np.inf
+        return backend.while_active(step, (x, lead, x, y), samples)[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transfer(Attack):
+    """Another model's adversarial examples.
+
+    A model whose gradients are masked often falls to the examples of one trained in the
+    plain way: for a model trained with guided complement entropy, its twin trained
+    with cross-entropy.
+
+    Args:
+        source: The other model, a built `keras.Model` for the same images and classes.
+        attack: The attack on it. For the settings not listed here see `Attack`; they
+            are the attack's.
+
+    Raises:
+        InputError: If an argument is not as described.
+
+    Reference:
+        Athalye et al., "Obfuscated Gradients Give a False Sense of Security", ICML
+        2018 (arXiv 1802.00420), section 3.1; Papernot et al., "Transferability in
+        Machine Learning", 2016 (arXiv 1605.07277).
+    """
+
+    source: Any
+    attack: Attack
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.attack, Attack):
+            raise InputError(
+                "`attack` must be an attack of keras_gce.attacks. "
+                f"Received: attack={self.attack!r}"
+            )
+        logits_of(self.source)
+        object.__setattr__(self, "source", unwrap(self.source))
+        for name in ("bounds", "targeted", "seed"):
+            object.__setattr__(self, name, getattr(self.attack, name))
+
+    @property
+    def name(self):
+        """The attack's name in reports."""
+        return f"Transfer {self.attack.name}"
+
+    @property
+    def eps(self):
+        """The attack's radius, or `None`."""
+        return getattr(self.attack, "eps", None)
+
+    @property
+    def norm(self):
+        """The norm of the attack's ball, or `None`."""
+        return getattr(self.attack, "norm", None)
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        if self.source.output_shape[-1] != model.output_shape[-1]:
+            raise InputError(
+                f"`source` must have the model's {model.output_shape[-1]} classes. "
+                f"Received: {self.source.name} with {self.source.output_shape[-1]}"
+            )
+        check_logits(self.source, x)
+        # To the end: what just fools the source seldom fools another model.
+        return self.attack.run(self.source, x, check_labels(y, x, self.source), seed)

@@ -1,0 +1,265 @@
+"""FAB: walks along the decision boundary to its nearest point."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks.ball import (
+    TensorSeed,
+    interval,
+    project,
+    round_down,
+)
+from keras_gce.attacks.base import BallAttack, check_integer, serializable
+from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.objectives import clearly_above_0, margin, of_class
+from keras_gce.errors import InputError
+
+__all__ = ["FAB"]
+
+# The authors' greatest share of the clean image's projection, their overshoot, and
+# how much of the way remains after a step back.
+BIAS, OVERSHOOT, STEP_BACK = 0.1, 1.05, 0.9
+
+
+@serializable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FAB(BallAttack):
+    """Fast adaptive boundary attack: looks for the least distorted success.
+
+    Each step takes the boundary between two classes as flat, moves to it by the
+    shortest way within the bounds, drawn towards the clean image, and steps back from
+    every success. An example whose least distorted success lies outside the ball is
+    returned as it was.
+
+    Example:
+
+    >>> FAB(eps=0.1).name, FAB(eps=0.1, num_targets=None).name
+    ('FAB-T', 'FAB')
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `BallAttack`.
+        steps: Number of steps from each start, >= 1. Defaults to 100.
+        restarts: Number of starts, >= 1: the clean image, then random points within
+            eps / 2. Defaults to 1.
+        num_targets: Number of wrong classes, >= 1, whose boundaries are walked along
+            one after the other, the likeliest first; all where there are fewer. `None`:
+            at each step that of the nearest class, for which a step takes a gradient
+            of each class. Defaults to 9.
+
+    Raises:
+        InputError: If an argument is not as described.
+
+    Reference:
+        Croce and Hein, "Minimally Distorted Adversarial Examples with a Fast Adaptive
+        Boundary Attack", ICML 2020 (arXiv 1907.02044), Algorithm 1; targeted as in
+        AutoAttack (arXiv 2003.01690).
+    """
+
+    steps: int = 100
+    restarts: int = 1
+    num_targets: int | None = 9
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("steps", self.steps, least=1)
+        check_integer("restarts", self.restarts, least=1)
+        if self.num_targets is not None:
+            check_integer("num_targets", self.num_targets, least=1)
+        if self.targeted:
+            raise InputError(
+                "`targeted` must be False: FAB chooses its targets itself. "
+                "Received: targeted=True"
+            )
+
+    @property
+    def name(self):
+        """The attack's name in reports."""
+        return "FAB" if self.num_targets is None else "FAB-T"
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        targets = min(self.num_targets or 0, model.output_shape[-1] - 1)
+        return backend.run_compiled(
+            model,
+            key=("fab", self.norm, self.bounds, targets, stop_early),
+            fn=lambda *args, **kwargs: _walk(
+                self, targets, stop_early, *args, **kwargs
+            ),
+            batch=(x, y),
+            settings={
+                "eps": round_down(self.eps),
+                "steps": np.int32(self.steps),
+                "restarts": np.int32(self.restarts),
+                "seed": np.array([self.draw_seed(seed), 0], "int32"),
+            },
+            jit_compile=False,
+        )
+
+
+def _walk(attack, targets, stop_early, model, x, y, eps, steps, restarts, seed):
+    logits = logits_of(model)
+    axes = tuple(range(1, len(x.shape)))
+    low, high = attack.bounds
+
+    def length(delta, norm=attack.norm):
+        if norm == "linf":
+            return ops.max(ops.abs(delta), axis=axes, keepdims=True)
+        if norm == "l1":
+            return ops.sum(ops.abs(delta), axis=axes, keepdims=True)
+        return ops.sqrt(ops.sum(ops.square(delta), axis=axes, keepdims=True))
+
+    def random_start(x, start):
+        here = TensorSeed(seed, start)
+        if attack.norm == "linf":
+            noise = keras.random.uniform(ops.shape(x), -1.0, 1.0, seed=here)
+        else:
+            noise = keras.random.normal(ops.shape(x), seed=here)
+        noise = noise / ops.maximum(length(noise), 1e-12)
+        return ops.clip(x + eps / 2 * noise, low, high)
+
+    def clear(z):
+        # A lead that counts. Aimed at a lead of 0 the walk ends where rounding decides.
+        return 2e-5 * ops.max(ops.abs(z), axis=-1)
+
+    def boundary(now, y, target):
+        """Returns by how much a wrong class leads clearly, and the gradient of that."""
+        if targets:
+
+            def lead(v):
+                z = logits(v)
+                return of_class(target, z) - of_class(y, z), z
+
+            gradient, value, z = backend.gradient_of(lead, now)
+            return value - clear(z), gradient
+
+        def leads(v):
+            z = logits(v)
+            true = of_class(y, z)
+            return tuple(z[:, k] - true for k in range(z.shape[-1])), z
+
+        dual = "l1" if attack.norm == "linf" else "l2"
+        gradients, values, z = backend.gradient_of(leads, now)
+        nearest = None
+        for k, (gradient, value) in enumerate(zip(gradients, values, strict=True)):
+            steepness = ops.reshape(length(gradient, dual), (-1,))
+            far = ops.abs(value) / (steepness + 1e-12)
+            far = ops.where(ops.equal(y, k), np.inf, far)
+            if nearest is None:
+                nearest, chosen, steepest = far, value, gradient
+                continue
+            nearer = far < nearest
+            nearest = ops.where(nearer, far, nearest)
+            chosen = ops.where(nearer, value, chosen)
+            steepest = ops.where(ops.reshape(nearer, by_example), gradient, steepest)
+        return chosen - clear(z), steepest
+
+    by_example = (-1,) + (1,) * len(axes)
+
+    def step(i, state):
+        best, least, now, x, y, wrong = state
+        start = i // steps
+        now = ops.cond(
+            ops.equal(i % steps, 0),
+            lambda: ops.cond(
+                ops.equal(start % restarts, 0),
+                lambda: x,
+                lambda: random_start(x, start),
+            ),
+            lambda: now,
+        )
+        target = ops.take(wrong, start // restarts, axis=1) if targets else None
+        value, gradient = boundary(now, y, target)
+        gradient, value = ops.nan_to_num(gradient), ops.nan_to_num(value)
+        # What the flat boundary asks of each point: gradient . d = missing.
+        missing = -ops.reshape(value, by_example)
+        from_x = missing - ops.sum(gradient * (x - now), axis=axes, keepdims=True)
+        moves = _to_plane(
+            ops.concatenate([now, x]),
+            ops.concatenate([gradient, gradient]),
+            ops.concatenate([missing, from_x]),
+            attack.norm,
+            attack.bounds,
+        )
+        there, there_from_x = ops.split(moves, 2)
+        near, far = (ops.maximum(length(d), 1e-8) for d in (there, there_from_x))
+        bias = ops.minimum(near / (near + far), BIAS)
+        now = (now + OVERSHOOT * there) * (1 - bias)
+        now = ops.clip(now + (x + OVERSHOOT * there_from_x) * bias, low, high)
+
+        z = logits(now)
+        won = clearly_above_0(margin(y, z), z)
+        away = ops.reshape(length(now - x), (-1,))
+        better = won & (away < least)
+        best = ops.where(ops.reshape(better, by_example), now, best)
+        least = ops.where(better, away, least)
+        now = ops.where(ops.reshape(won, by_example), x + STEP_BACK * (now - x), now)
+        done = least <= eps if stop_early else ops.zeros_like(won)
+        return (best, least, now, x, y, wrong), done
+
+    # The wrong classes, the likeliest first.
+    wrong = ops.zeros_like(y)[:, None]
+    if targets:
+        z = logits(x)
+        true = ops.one_hot(y, z.shape[-1], dtype="bool")
+        wrong = ops.top_k(ops.where(true, -np.inf, z), targets)[1]
+    least = ops.zeros_like(y, dtype="float32") + np.inf
+    best, least = backend.while_active(
+        step,
+        (x, least, x, x, y, wrong),
+        steps * restarts * max(targets, 1),
+        num_results=2,
+    )
+    best = ops.where(ops.reshape(least <= eps, by_example), best, x)
+    if attack.norm == "linf":
+        return ops.clip(best, *interval(x, eps, attack.bounds))
+    return project(best, x, eps, attack.bounds)
+
+
+def _to_plane(x, w, missing, norm, bounds):
+    """Returns the shortest d with w . d = missing and x + d within `bounds`.
+
+    Where no point within the bounds reaches the plane, d goes as far as it can.
+
+    Args:
+        x, w: Tensors of shape `(N, ...)`.
+        missing: Of shape `(N, 1, ...)`.
+        norm: The norm of d.
+        bounds: The least and the greatest value of x + d.
+
+    Reference:
+        Croce and Hein 2020 (arXiv 1907.02044), Eq. 6, and section 2.3.
+    """
+    axes = tuple(range(1, len(x.shape)))
+    largest = ops.max(ops.abs(w), axis=axes, keepdims=True)
+    scale = ops.where(largest > 0, largest, 1.0)
+    w, missing = w / scale, missing / scale
+    up = ops.equal(w > 0, missing > 0)
+    room = ops.where(up, bounds[1] - x, x - bounds[0])
+    w, needed = ops.abs(w), ops.abs(missing)
+    # d = min(s * rate, room) in size, for the s at which w . d, concave and piecewise
+    # linear in s, is what is needed: Newton's steps reach it from below.
+    rate = ops.cast(w > 0, w.dtype) if norm == "linf" else w
+    gain = w * rate
+
+    def newton(k, s, going):
+        size = s * rate
+        free = size < room
+        reached = ops.sum(w * ops.minimum(size, room), axis=axes, keepdims=True)
+        slope = ops.sum(ops.where(free, gain, 0.0), axis=axes, keepdims=True)
+        lacking = needed - reached
+        going = lacking > 1e-6 * needed
+        ahead = ops.where(slope > 0, lacking / ops.where(slope > 0, slope, 1.0), 1e6)
+        return k + 1, ops.where(going, s + ahead, s), ops.any(going)
+
+    zero = ops.zeros_like(missing)
+    _, s, _ = ops.while_loop(
+        lambda k, s, going: (k < 50) & going,
+        newton,
+        (0, zero, ops.ones((), dtype="bool")),
+    )
+    size = ops.minimum(s * rate, room)
+    return ops.where(up, size, -size)

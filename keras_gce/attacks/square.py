@@ -1,0 +1,252 @@
+"""Square: a black-box attack by random search."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks.ball import (
+    TensorSeed,
+    interval,
+    normalize,
+    project,
+    round_down,
+)
+from keras_gce.attacks.base import BallAttack, check_integer, check_number, serializable
+from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.objectives import clearly_above_0, margin
+from keras_gce.errors import InputError
+
+__all__ = ["Square"]
+
+# After so many of 10,000 queries the squares halve their area, again and again.
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+@serializable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Square(BallAttack):
+    """Square attack: changes random squares, and keeps what lowers the margin.
+
+    It asks the model for logits and for no gradient, so that masked gradients do not
+    stop it. An example ends at its first success.
+
+    Example:
+
+    >>> Square(eps=0.1).queries
+    5000
+
+    Args:
+        eps: Radius of the ball, in units of the images, >= 0. For the settings not
+            listed here see `BallAttack`.
+        queries: Most forward passes for an example, >= 1. Defaults to 5000.
+        p_init: Share of the image that the first squares cover, in (0, 1]. Defaults to
+            0.8.
+
+    Raises:
+        InputError: If an argument is not as described, or the images are not of shape
+            `(N, H, W, C)`.
+
+    Reference:
+        Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial
+        attack via random search", ECCV 2020 (arXiv 1912.00049), Algorithms 1 to 3;
+        p_init and the margin loss as in AutoAttack (arXiv 2003.01690).
+    """
+
+    queries: int = 5000
+    p_init: float = 0.8
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("queries", self.queries, least=1)
+        check_number("p_init", self.p_init, least=0)
+        if not 0 < self.p_init <= 1:
+            raise InputError(
+                f"`p_init` must lie in (0, 1]. Received: p_init={self.p_init}"
+            )
+
+    def run(self, model, x, y, seed=None, stop_early=False):
+        if len(x.shape) != 4:
+            raise InputError(
+                "`x` must be images of shape (N, H, W, C) for Square. "
+                f"Received: x.shape={x.shape}"
+            )
+        return backend.run_compiled(
+            model,
+            key=("square", self.norm, self.bounds, self.targeted),
+            fn=lambda *args, **kwargs: _search(self, *args, **kwargs),
+            batch=(x, y),
+            settings={
+                "eps": round_down(self.eps),
+                "queries": np.int32(self.queries),
+                "p_init": np.float32(self.p_init),
+                "seed": np.array([self.draw_seed(seed), 0], "int32"),
+            },
+            jit_compile=False,
+        )
+
+
+def _search(attack, model, x, y, eps, queries, p_init, seed):
+    logits = logits_of(model)
+    height, width = x.shape[1:3]
+    sign = -1.0 if attack.targeted else 1.0
+    linf = attack.norm == "linf"
+    start, move = (_stripes, _recolour) if linf else (_tiles, _move_mass)
+
+    def keep(x_adv, x):
+        if linf:
+            return ops.clip(x_adv, *interval(x, eps, attack.bounds))
+        # On the sphere, as far as the bounds allow.
+        delta = eps * normalize(x_adv - x, "l2")
+        return project(x + delta, x, eps, attack.bounds)
+
+    def side(i):
+        done = ops.cast(i, "float32") / ops.cast(queries, "float32") * 10_000
+        halvings = ops.sum(ops.cast(done > np.array(HALVINGS, "float32"), "float32"))
+        side = ops.round(ops.sqrt(p_init / 2**halvings * height * width))
+        return ops.clip(ops.cast(side, "int32"), 1, min(height, width))
+
+    def step(i, state):
+        best, best_lead, x, y = state
+        moved = ops.cond(
+            ops.equal(i, 0),
+            lambda: start(x, eps, TensorSeed(seed, i)),
+            lambda: move(best, x, eps, side(i - 1), TensorSeed(seed, i)),
+        )
+        moved = keep(moved, x)
+        z = logits(moved)
+        lead = sign * margin(y, z)
+        success = clearly_above_0(lead, z)
+        better = ops.equal(i, 0) | (lead > best_lead)
+        best = ops.where(ops.reshape(better, (-1, 1, 1, 1)), moved, best)
+        return (best, ops.where(better, lead, best_lead), x, y), success
+
+    lead = ops.zeros_like(y, dtype="float32")
+    return backend.while_active(step, (x, lead, x, y), queries)[0]
+
+
+def _stripes(x, eps, draw):
+    """Vertical stripes of random colours."""
+    n, (_, width, channels) = ops.shape(x)[0], x.shape[1:]
+    return x + eps * _signs((n, 1, width, channels), draw)
+
+
+def _recolour(best, x, eps, side, draw):
+    """A square of one random colour at the edge of the ball."""
+    n, channels = ops.shape(x)[0], x.shape[-1]
+    inside = _window(x, side, draw)[0]
+    return ops.where(inside, x + eps * _signs((n, 1, 1, channels), draw), best)
+
+
+def _tiles(x, eps, draw):
+    """Tiles of a fifth of the height, each with a pair of pyramids."""
+    n, (height, width, channels) = ops.shape(x)[0], x.shape[1:]
+    side = max(min(height, width) // 5, 1)
+    across = np.arange(width, dtype="int32") - width % side // 2
+    down = np.arange(height, dtype="int32") - height % side // 2
+    rows, columns = height // side, width // side
+    signs = _signs((n, rows, columns, channels), draw)
+    turned = _signs((n, rows, columns, 1), draw) > 0
+
+    def spread(values):
+        # Each tile's value on all its pixels.
+        values = ops.take(values, np.clip(down // side, 0, rows - 1), axis=1)
+        return ops.take(values, np.clip(across // side, 0, columns - 1), axis=2)
+
+    whole = ((down >= 0) & (down < rows * side))[:, None] & (
+        (across >= 0) & (across < columns * side)
+    )
+    shape = _pyramids(
+        (down % side)[None, :, None, None],
+        (across % side)[None, None, :, None],
+        side,
+        spread(turned),
+        max(height, width),
+    )
+    return x + ops.where(whole[None, ..., None], shape * spread(signs), 0.0)
+
+
+def _move_mass(best, x, eps, side, draw):
+    """Moves the distance that one window holds into another, as a pair of pyramids."""
+    height, width, channels = x.shape[1:]
+    side = ops.maximum(side, 3)
+    side = ops.minimum(side + 1 - side % 2, min(height, width))
+    n, delta = ops.shape(x)[0], best - x
+    inside, row, column = _window(x, side, draw)
+    emptied, _, _ = _window(x, side, draw)
+    signs = _signs((n, 1, 1, channels), draw)
+    turned = _signs((n, 1, 1, 1), draw) > 0
+
+    def length(values, axes=(1, 2)):
+        return ops.sqrt(ops.sum(ops.square(values), axis=axes, keepdims=True))
+
+    def within(mask, values):
+        return ops.where(mask, values, 0.0)
+
+    shape = _pyramids(row, column, side, turned, max(height, width))
+    old = within(inside, delta)
+    new = within(inside, shape * signs) + old / (length(old) + 1e-12)
+    spare = ops.relu(eps**2 - length(delta, (1, 2, 3)) ** 2) / channels
+    held = length(within(inside | emptied, delta)) ** 2
+    new = new / (length(new) + 1e-12) * ops.sqrt(spare + held)
+    return x + ops.where(inside, new, ops.where(emptied, 0.0, delta))
+
+
+def _pyramids(row, column, side, turned, size):
+    """A pyramid in the upper half of a square and its negative in the lower half.
+
+    Args:
+        row, column: Integers: where in the square each pixel lies.
+        side: Side of the square.
+        turned: Whether the halves lie side by side instead.
+        size: Greatest side that there can be.
+
+    Returns:
+        Values whose squares add up to 1 over the square.
+    """
+    # A pyramid's k-th layer, from its top on, is 1 / k^2 thick.
+    layers = np.concatenate([[0], np.cumsum(1 / np.arange(1, size + 3) ** 2)])
+    layers = ops.convert_to_tensor(layers.astype("float32"))
+
+    def at(row, column):
+        upper = row < side // 2
+        rows = ops.where(upper, side // 2, side - side // 2)
+        row = ops.where(upper, row, row - side // 2)
+        away = ops.maximum(ops.abs(row - rows // 2), ops.abs(column - side // 2))
+        height = ops.take(layers, side // 2 + 1) - ops.take(
+            layers, ops.clip(away, 0, size)
+        )
+        return upper, ops.relu(height)
+
+    def total(part, values):
+        return ops.sqrt(ops.sum(ops.where(part, ops.square(values), 0.0)) + 1e-12)
+
+    cells = np.arange(size, dtype="int32")
+    upper, heights = at(cells[:, None], cells)
+    square = (cells[:, None] < side) & (cells < side)
+    above, below = (total(square & half, heights) for half in (upper, ~upper))
+    row, column = ops.where(turned, column, row), ops.where(turned, row, column)
+    upper, heights = at(row, column)
+    values = ops.where(upper, heights / above, -heights / below)
+    # A square of one pixel has no upper half.
+    return values / ops.where(side > 1, np.sqrt(2).astype("float32"), 1.0)
+
+
+def _window(x, side, draw):
+    """Squares at random places: the pixels inside, and where in it each pixel lies."""
+    n, (height, width, _) = ops.shape(x)[0], x.shape[1:]
+
+    def offset(size):
+        place = keras.random.uniform((n, 1, 1, 1), seed=draw)
+        return ops.cast(place * ops.cast(size - side + 1, "float32"), "int32")
+
+    row = np.arange(height, dtype="int32")[None, :, None, None] - offset(height)
+    column = np.arange(width, dtype="int32")[None, None, :, None] - offset(width)
+    inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
+    return inside, row, column
+
+
+def _signs(shape, draw):
+    return ops.where(keras.random.uniform(shape, seed=draw) < 0.5, -1.0, 1.0)
