@@ -5,13 +5,18 @@ brings TensorFlow with it and takes seconds.
 """
 
 import argparse
+import dataclasses
 import fractions
 import os
+import shlex
 import sys
 
 from keras_gce.errors import InputError
 
 __all__ = ["main"]
+
+# Images attacked at each radius of the page's curves.
+CURVE_EXAMPLES = 200
 
 
 def main(argv=None):
@@ -25,6 +30,7 @@ def main(argv=None):
         with the program itself is raised, and exits with 1.
     """
     args = _parser().parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
     # On CPUs where TensorFlow leaves oneDNN off it makes these models 2 to 4 times
     # faster; both have to be set before TensorFlow is imported.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -218,12 +224,14 @@ def _add_evaluate(commands):
     parser.add_argument("--batch-size", type=_count, default=500, help="images at once")
     parser.add_argument("--checkpoint", help="folder where a killed evaluation resumes")
     parser.add_argument("--output", help="REPORT.json to write")
+    parser.add_argument("--html", help="REPORT.html to write: a page with charts")
 
 
 def _evaluate(args):
     from keras_gce import files
 
     path = args.output and files.output_file(args.output)
+    page = args.html and files.output_file(args.html)
     from keras_gce import datasets, evaluation
     from keras_gce.attacks import PGD, Transfer
 
@@ -253,10 +261,29 @@ def _evaluate(args):
         checkpoint=args.checkpoint,
         diagnostics=True,
     )
+    command = shlex.join(["keras-gce", *args.argv])
+    report = dataclasses.replace(
+        report,
+        class_names=dataset.class_names,
+        setup=report.setup | {"command": command},
+    )
     print(report.to_markdown())
-    if path:
-        files.write_text(path, report.to_json())
-        print(f"report written to {path}")
+    if page and args.eps:
+        attack = PGD(eps=args.eps, norm=args.norm, step_size=args.eps / 16, seed=0)
+        report = dataclasses.replace(
+            report,
+            curves=evaluation.accuracy_curves(
+                model,
+                test.take(min(CURVE_EXAMPLES, len(test))),
+                [args.eps * share for share in (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1, 3 / 2)],
+                attack=attack,
+                batch_size=args.batch_size,
+            ),
+        )
+    for file, text in ((path, report.to_json), (page, report.to_html)):
+        if file:
+            files.write_text(file, text())
+            print(f"report written to {file}")
 
 
 def _attack(name, args):

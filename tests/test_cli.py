@@ -111,10 +111,15 @@ def test_train_then_evaluate(capsys, tmp_path):
     assert "clean test accuracy" in capsys.readouterr().out
     arguments = ["--dataset", "digits", "--eps", "0.1", "--examples", "50"]
     arguments += ["--attacks", "fgsm,pgd", "--output", str(report)]
+    arguments += ["--html", str(tmp_path / "report.html")]
     assert cli.main(["evaluate", str(model), *arguments]) == 0
     assert "Threat model: adaptive" in capsys.readouterr().out
-    assert len(json.loads(report.read_text())["results"]) == 6
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "report.json", "state"]
+    written = json.loads(report.read_text())
+    assert len(written["results"]) == 6 and len(written["curves"]) == 3
+    page = (tmp_path / "report.html").read_text()
+    assert "--dataset digits --eps 0.1 --examples 50" in page
+    names = ["out", "report.html", "report.json", "state"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
 
 
 def test_tune(capsys, tmp_path):

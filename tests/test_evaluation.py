@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -123,26 +121,6 @@ def test_data_forms(xe_model, digits):
     ]
     for other in clean[1:]:
         np.testing.assert_array_equal(other, clean[0])
-
-
-def test_json_round_trip(report, tmp_path):
-    text = report.to_json()
-    assert "NaN" not in text
-    again = RobustnessReport.from_json(text)
-    assert again.to_dict() == report.to_dict() == json.loads(text)
-    np.testing.assert_array_equal(again.robust, report.robust)
-    with pytest.raises(InputError, match="schema_version=99"):
-        RobustnessReport.from_json('{"schema_version": 99}')
-    with pytest.raises(InputError, match="'nonsense'"):
-        RobustnessReport.from_json("nonsense")
-
-
-def test_views(report):
-    pytest.importorskip("pandas")
-    assert len(report.to_dataframe()) == len(report.results)
-    markdown = report.to_markdown()
-    assert "Threat model: adaptive" in markdown and "Flag training_loss" in markdown
-    assert markdown.count("keras_gce |") == len(report.results)
 
 
 def test_checkpoint_continues_with_the_same_numbers(gce_model, digits, tmp_path):
@@ -304,36 +282,6 @@ def test_diagnostics_rise_on_masked_gradients_only(xe_model, digits):
     assert [flag.name for flag in unmasked] == list(seen)
     assert [flag.name for flag in unmasked if flag.raised] == []
     assert all(flag.reference for flag in unmasked)
-
-
-def test_interval_is_wilsons():
-    # By hand, n = 10, 8 right, z = 1.96: 0.490 to 0.943 (Brown et al. 2001, Table).
-    clean = np.array([True] * 8 + [False] * 2)
-    empty = np.zeros((0, 10), bool)
-    report = RobustnessReport(
-        model="m", threat_model=None, results=[], clean=clean, row_robust=empty
-    )
-    assert report.confidence_interval() == pytest.approx((0.490, 0.943), abs=1e-3)
-    with pytest.raises(InputError, match="level=1.5"):
-        report.confidence_interval(1.5)
-
-
-def test_version_1_still_loads(report):
-    data = report.to_dict()
-    checks = data.pop("checks")
-    data["flags"] = [
-        {key: flag[key] for key in ("name", "value", "threshold", "message")}
-        for flag in checks
-        if flag["value"] > flag["threshold"]
-    ]
-    for result in data["results"]:
-        del result["ensemble"]
-    old = RobustnessReport.from_json(json.dumps(data | {"schema_version": 1}))
-    assert old.results == report.results
-    assert [f.name for f in old.flags] == [f.name for f in report.flags] != []
-    np.testing.assert_array_equal(old.robust, report.robust)
-    with pytest.raises(InputError, match="schema_version=3"):
-        RobustnessReport.from_json(json.dumps(data | {"schema_version": 3}))
 
 
 def row(name, loss, eps, accuracy):

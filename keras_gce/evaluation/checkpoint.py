@@ -14,9 +14,9 @@ __all__ = ["Checkpoint", "fingerprint"]
 
 
 def fingerprint(model, x, y, settings):
-    """Returns a digest of the model's weights, the data and the settings."""
+    """Returns a digest of the model's weights, if any, the data and the settings."""
     digest = hashlib.sha256()
-    for array in (*model.get_weights(), x, y):
+    for array in (*(model.get_weights() if model else ()), x, y):
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(json.dumps(settings, sort_keys=True).encode())

@@ -9,7 +9,8 @@ from keras_gce import backend
 from keras_gce.attacks import PGD
 from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.objectives import is_crossentropy, objective
-from keras_gce.evaluation.report import Flag
+from keras_gce.evaluation.predict import predict_logits, survivors
+from keras_gce.evaluation.results import Flag
 
 __all__ = ["diagnose", "zero_gradients"]
 
@@ -45,7 +46,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
         List of `Flag`, one for each sign, raised or not; empty where the model gets no
         example right.
     """
-    z = _logits(model, x)
+    z = predict_logits(model, x)
     right = np.flatnonzero(z.argmax(-1) == y)[:EXAMPLES]
     if not len(right):
         return []
@@ -98,7 +99,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
         ),
         _sign(
             "randomised_outputs",
-            {"": _difference(z, _logits(model, x))},
+            {"": _difference(z, predict_logits(model, x))},
             RANDOMISED,
             "Two passes over the same images differ by {value:.1g} of the logits: the "
             'model is random. Run AutoAttack(version="rand").',
@@ -146,14 +147,6 @@ def _sign(name, values, threshold, message, reference):
     return Flag(name, value, threshold, text, reference)
 
 
-def _logits(model, x):
-    return np.asarray(
-        backend.run_compiled(
-            model, "logits", lambda model, x: logits_of(model)(x), (x,), {}
-        )
-    )
-
-
 def _values(model, x, y, loss):
     """Returns the loss of each example, and whether its input gradient is 0."""
 
@@ -174,22 +167,17 @@ def _not_rising(model, x, y, attack):
     return float((after <= before).mean()) if attack.eps else 0.0
 
 
-def _survivors(model, x, y, attack):
-    x_adv = np.asarray(attack.run(model, x, y, stop_early=True))
-    return np.flatnonzero(_logits(model, x_adv).argmax(-1) == y)
-
-
 def _left(model, x, y, attack):
-    return len(_survivors(model, x, y, attack)) / len(x)
+    return float(survivors(model, x, y, attack).mean())
 
 
 def _gain(model, x, y, attack):
-    left = _survivors(model, x, y, attack)
-    if not len(left) or not attack.eps:
+    left = survivors(model, x, y, attack)
+    if not left.any() or not attack.eps:
         return 0.0
     longer = dataclasses.replace(attack, steps=4 * attack.steps, restarts=3, seed=1)
-    still = _survivors(model, x[left], y[left], longer)
-    return (len(left) - len(still)) / len(x)
+    still = survivors(model, x[left], y[left], longer)
+    return float((~still).sum() / len(x))
 
 
 def _difference(z, again):

@@ -1,23 +1,26 @@
 """`evaluate`: attacks on a model, under a named threat model."""
 
 import dataclasses
+import datetime
 import importlib
 import time
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_gce import backend
 from keras_gce.attacks.autoattack import AutoAttack
 from keras_gce.attacks.base import check_images, check_integer, check_labels
-from keras_gce.attacks.logits import check_logits, logits_of, unwrap
+from keras_gce.attacks.logits import check_logits, unwrap
 from keras_gce.attacks.objectives import is_crossentropy, training_loss
 from keras_gce.errors import InputError
 from keras_gce.evaluation.checkpoint import Checkpoint, fingerprint
 from keras_gce.evaluation.diagnostics import diagnose, zero_gradients
 from keras_gce.evaluation.flags import row_checks
-from keras_gce.evaluation.report import AttackResult, RobustnessReport
+from keras_gce.evaluation.gallery import SIZE, gallery
+from keras_gce.evaluation.hardware import hardware
+from keras_gce.evaluation.predict import batches, data_arrays, predict_logits
+from keras_gce.evaluation.report import RobustnessReport
+from keras_gce.evaluation.results import AttackResult
 from keras_gce.progress import bar
 
 __all__ = ["THREAT_MODELS", "evaluate"]
@@ -29,7 +32,7 @@ THREAT_MODELS = {
 }
 
 # Counts what a finished batch in a checkpoint holds.
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 
 
 def evaluate(
@@ -103,7 +106,7 @@ def evaluate(
     check_integer("batch_size", batch_size, least=1)
     model = unwrap(model)
     rows, ensembles = _rows(attacks, threat_model, model)
-    x, y = _arrays(data)
+    x, y = data_arrays(data)
     for bounds in {attack.bounds for attack in rows} or {(0.0, 1.0)}:
         x = check_images(x, bounds)
     check_logits(model, x)
@@ -123,8 +126,9 @@ def evaluate(
         }
         saved = Checkpoint(checkpoint, fingerprint(model, x, y, settings))
 
-    clean = _predict(model, x, batch_size) == y
+    clean = predict_logits(model, x, batch_size).argmax(-1) == y
     robust, results = np.tile(clean, (len(rows), 1)), []
+    found = [[] for _ in rows]
     # What is left right by the rows before, of an ensemble or of all.
     left = {}
     with bar("attacking", len(rows) * int(clean.sum()), progress) as advance:
@@ -146,14 +150,17 @@ def evaluate(
             before = clean if group is None else left.get(group, clean)
             chosen = np.flatnonzero(before)
             parts = []
-            for batch, start in enumerate(range(0, len(chosen), batch_size)):
-                index = chosen[start : start + batch_size]
+            for batch, index in enumerate(batches(chosen, batch_size)):
                 part = saved and saved.load(row, batch)
                 if part is None:
                     part = _attack(attack, model, x[index], y[index], batch, batch_size)
                     if saved:
                         saved.save(row, batch, part)
                 robust[row, index] = part["right"]
+                if len(found[row]) < SIZE:
+                    names = ("shown", "shown_x", "shown_class")
+                    for i, *rest in zip(*(part[name] for name in names), strict=True):
+                        found[row].append((index[i], *rest))
                 parts.append(part)
                 advance(len(index), attack.name)
             robust[row] &= before
@@ -184,6 +191,13 @@ def evaluate(
         checks=checks,
         worst_case_only=worst_case_only,
         versions=_versions(rows),
+        labels=y,
+        data=fingerprint(None, x, y, {})[:16],
+        gallery=gallery(found, x, y, rows[0].bounds),
+        setup={
+            "hardware": hardware(),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
     )
 
 
@@ -220,26 +234,6 @@ def _rows(attacks, threat_model, model):
     return rows, ensembles
 
 
-def _arrays(data):
-    """Returns images and labels of a Split, a tf.data.Dataset or a pair of arrays."""
-    if hasattr(data, "arrays"):
-        return data.arrays()
-    if isinstance(data, (tuple, list)) and len(data) == 2:
-        return np.asarray(data[0]), np.asarray(data[1])
-    if hasattr(data, "as_numpy_iterator"):
-        if int(data.cardinality()) == -1:
-            raise InputError("`data` must be finite. Received: an infinite Dataset")
-        pairs = [pair[:2] for pair in data.as_numpy_iterator()]
-        if not pairs:
-            raise InputError("`data` must hold at least one image. Received: none")
-        join = np.concatenate if np.ndim(pairs[0][1]) else np.stack
-        return tuple(join(part) for part in zip(*pairs, strict=True))
-    raise InputError(
-        "`data` must be a pair of arrays (images, labels), a Split or a "
-        f"tf.data.Dataset. Received: {type(data).__name__}"
-    )
-
-
 def _attack(attack, model, x, y, batch, batch_size):
     start = time.perf_counter()
     # Apart from each other, so that seeds 0 and 1 share no batch.
@@ -248,32 +242,20 @@ def _attack(attack, model, x, y, batch, batch_size):
     seconds = time.perf_counter() - start
     delta = (x_adv - x).reshape(len(x), -1)
     targets = getattr(attack, "targets", lambda *_: None)(model, x, y, seed)
-    classes = _predict(model, x_adv, batch_size)
+    classes = predict_logits(model, x_adv, batch_size).argmax(-1)
     right = classes == y
+    shown = np.flatnonzero(~right)[:SIZE]
     return {
         "right": right,
+        "shown": shown,
+        "shown_x": x_adv[shown],
+        "shown_class": classes[shown],
         "reached": ~right if targets is None else classes == targets,
         "l0": np.count_nonzero(delta, axis=1),
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
         "seconds": np.float64(seconds),
     }
-
-
-def _predict(model, x, batch_size):
-    def classes(model, x):
-        return ops.argmax(logits_of(model)(x), axis=-1)
-
-    return np.concatenate(
-        [
-            np.asarray(backend.run_compiled(model, "predict", classes, (x[i],), {}))
-            for i in _batches(np.arange(len(x)), batch_size)
-        ]
-    )
-
-
-def _batches(index, batch_size):
-    return [index[i : i + batch_size] for i in range(0, len(index), batch_size)]
 
 
 def _same_objective(before, attack, model):

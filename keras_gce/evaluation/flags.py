@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_gce.evaluation.report import Flag
+from keras_gce.evaluation.results import Flag
 
 __all__ = ["row_checks"]
 

@@ -1,97 +1,19 @@
-"""The record of an evaluation: results, flags, and views of them."""
+"""The record of an evaluation, and views of it."""
 
 import base64
 import dataclasses
 import json
-import math
-import statistics
 
 import numpy as np
 
 from keras_gce.errors import InputError
+from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
+from keras_gce.evaluation.statistics import wilson_interval
 
-__all__ = ["AttackResult", "Flag", "RobustnessReport"]
+__all__ = ["RobustnessReport"]
 
 SCHEMA_VERSION = 2
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AttackResult:
-    """What one attack, ascending one loss, did to all examples.
-
-    Args:
-        name: The attack.
-        engine: The library that ran it: "keras_gce" or "cleverhans".
-        loss: What it ascended; `None` for an attack with an objective of its own.
-        eps: Radius of the ball, in units of the images.
-        norm: The norm of the ball.
-        n_examples: Number of examples evaluated.
-        clean_accuracy: Share of them that is right before the attack.
-        robust_accuracy: Share of them that is right before and after it.
-        success_rate: Share, of the examples right before, that reached the attack's
-            goal: its target class, where it has one, or else any wrong class; `None`
-            where none was right before.
-        mean_l2: Mean l2 distance of the successes from their images; `None` where
-            there is none.
-        max_linf: Greatest change of a pixel over all attacked examples.
-        seconds: Time that the attack took, compilation included.
-        settings: All settings of the attack.
-        median_l2: The median of the same distances.
-        mean_l0: Mean number of features (a pixel's channel each) that the successes
-            changed.
-        ensemble: Name of the ensemble, such as "AutoAttack", whose row this is: of its
-            rows each attacks what those before it left right, and says what is left
-            then. `None` for an attack of its own.
-    """
-
-    name: str
-    engine: str
-    loss: str | None
-    eps: float | None
-    norm: str | None
-    n_examples: int
-    clean_accuracy: float
-    robust_accuracy: float
-    success_rate: float | None
-    mean_l2: float | None
-    max_linf: float
-    seconds: float
-    settings: dict
-    median_l2: float | None = None
-    mean_l0: float | None = None
-    ensemble: str | None = None
-
-    @property
-    def budget(self):
-        """Text: what bounds the attack, its eps or JSMA's gamma; "" for neither."""
-        if self.eps is not None:
-            return f"{self.eps:g}"
-        gamma = self.settings.get("gamma")
-        return "" if gamma is None else f"gamma {gamma:g}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Flag:
-    """A sign that a robust accuracy may be higher than the robustness, or its absence.
-
-    Args:
-        name: What was looked for.
-        value: What was measured.
-        threshold: The value above which the flag is raised.
-        message: What was seen, what it usually means, what to run next.
-        reference: Where the sign is described.
-    """
-
-    name: str
-    value: float
-    threshold: float
-    message: str
-    reference: str = ""
-
-    @property
-    def raised(self):
-        """Whether the value is above the threshold."""
-        return self.value > self.threshold
+IMAGES = ("clean", "adversarial", "difference")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,6 +29,14 @@ class RobustnessReport:
         checks: List of `Flag`: the signs that were looked for, raised or not.
         worst_case_only: Whether each row attacked only what the rows before it left.
         versions: Versions of the libraries.
+        labels: Integers of shape `(N,)`, the classes; `None` in a report of schema
+            version 1.
+        class_names: List of the names of the classes, or `None`.
+        data: A digest of the images and labels, or `None`.
+        curves: List of `Curve`; see `accuracy_curves`.
+        gallery: List of `GalleryExample`.
+        setup: Dict of text: the hardware, the date and, from the command line, the
+            command.
     """
 
     model: str
@@ -117,6 +47,12 @@ class RobustnessReport:
     checks: list = dataclasses.field(default_factory=list)
     worst_case_only: bool = False
     versions: dict = dataclasses.field(default_factory=dict)
+    labels: np.ndarray | None = None
+    class_names: list | None = None
+    data: str | None = None
+    curves: list = dataclasses.field(default_factory=list)
+    gallery: list = dataclasses.field(default_factory=list)
+    setup: dict = dataclasses.field(default_factory=dict)
 
     @property
     def flags(self):
@@ -146,20 +82,38 @@ class RobustnessReport:
 
         Returns:
             The least and the greatest share: Wilson's score interval for the number of
-            examples evaluated.
-
-        Reference:
-            Wilson, "Probable Inference, the Law of Succession, and Statistical
-            Inference", JASA 1927.
+            examples evaluated; see `wilson_interval`.
         """
-        if not 0 < level < 1:
-            raise InputError(f"`level` must lie in (0, 1). Received: level={level}")
-        z, n = statistics.NormalDist().inv_cdf((1 + level) / 2), len(self.clean)
-        share = self.worst_case_accuracy
-        middle = share + z**2 / (2 * n)
-        half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-        low, high = ((middle + side) / (1 + z**2 / n) for side in (-half, half))
-        return max(low, 0.0), min(high, 1.0)
+        return wilson_interval(self.worst_case_accuracy, len(self.clean), level)
+
+    def per_class(self):
+        """Returns the accuracies of each class that occurs.
+
+        Returns:
+            Dict of the class's name, or its number as text, -> dict of "n_examples",
+            "clean_accuracy" and "worst_case_accuracy".
+
+        Raises:
+            InputError: If the report has no labels.
+        """
+        if self.labels is None:
+            raise InputError(
+                "`per_class` must have a report with labels. Received: one of schema "
+                "version 1, which had none"
+            )
+        rows = {}
+        for label in np.unique(self.labels):
+            chosen = self.labels == label
+            rows[self.class_name(label)] = {
+                "n_examples": int(chosen.sum()),
+                "clean_accuracy": float(self.clean[chosen].mean()),
+                "worst_case_accuracy": float(self.robust[chosen].mean()),
+            }
+        return rows
+
+    def class_name(self, label):
+        """Returns the name of a class, or its number as text."""
+        return str(self.class_names[label] if self.class_names else label)
 
     def worst_over_losses(self):
         """Returns the accuracy under each attack, per example the worst of its losses.
@@ -189,6 +143,18 @@ class RobustnessReport:
             "versions": self.versions,
             "clean": _pack(self.clean),
             "row_robust": [_pack(row) for row in self.row_robust],
+            "labels": None if self.labels is None else _pack_array(self.labels),
+            "class_names": self.class_names,
+            "data": self.data,
+            "curves": [dataclasses.asdict(curve) for curve in self.curves],
+            "gallery": [
+                {
+                    name: _pack_array(value) if name in IMAGES else value
+                    for name, value in vars(example).items()
+                }
+                for example in self.gallery
+            ],
+            "setup": self.setup,
         }
 
     def to_json(self):
@@ -205,27 +171,16 @@ class RobustnessReport:
         try:
             data = json.loads(text)
             version = data["schema_version"]
-        except (ValueError, TypeError, KeyError) as error:
+            if version in range(1, SCHEMA_VERSION + 1):
+                return cls(**_fields(data))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
-                f"`text` must be the JSON of a report. Received: {text[:60]!r}"
+                "`text` must be the JSON of a report, whole. "
+                f"Received: {text[:60]!r} ({type(error).__name__}: {error})"
             ) from error
-        if version not in range(1, SCHEMA_VERSION + 1):
-            raise InputError(
-                f"`text` must be a report of schema version 1 to {SCHEMA_VERSION}. "
-                f"Received: schema_version={version}"
-            )
-        n = data["n_examples"]
-        rows = [_unpack(row, n) for row in data["row_robust"]]
-        return cls(
-            model=data["model"],
-            threat_model=data["threat_model"],
-            results=[AttackResult(**result) for result in data["results"]],
-            clean=_unpack(data["clean"], n),
-            row_robust=np.array(rows, bool).reshape(len(rows), n),
-            # Version 1 had the raised ones alone.
-            checks=[Flag(**flag) for flag in data.get("checks", data.get("flags"))],
-            worst_case_only=data["worst_case_only"],
-            versions=data["versions"],
+        raise InputError(
+            f"`text` must be a report of schema version 1 to {SCHEMA_VERSION}. "
+            f"Received: schema_version={version}"
         )
 
     def to_dataframe(self):
@@ -237,6 +192,16 @@ class RobustnessReport:
                 "`to_dataframe` must have pandas installed: pip install pandas"
             ) from error
         return pandas.DataFrame([dataclasses.asdict(row) for row in self.results])
+
+    def to_html(self):
+        """Returns the report as one self-contained HTML page, with charts.
+
+        Raises:
+            InputError: If Jinja or Pillow is not installed.
+        """
+        from keras_gce.evaluation.html import page
+
+        return page(self)
 
     def to_markdown(self):
         """Returns the report as Markdown: a summary, the flags, a table."""
@@ -274,6 +239,38 @@ class RobustnessReport:
         return "\n".join(lines) + "\n"
 
 
+def _fields(data):
+    """Returns the arguments of a report from what `to_dict` returned."""
+    n = data["n_examples"]
+    rows = [_unpack(row, n) for row in data["row_robust"]]
+    labels = data.get("labels")
+    return {
+        "model": data["model"],
+        "threat_model": data["threat_model"],
+        "results": [AttackResult(**result) for result in data["results"]],
+        "clean": _unpack(data["clean"], n),
+        "row_robust": np.array(rows, bool).reshape(len(rows), n),
+        # Version 1 had the raised ones alone.
+        "checks": [Flag(**flag) for flag in data.get("checks", data.get("flags"))],
+        "worst_case_only": data["worst_case_only"],
+        "versions": data["versions"],
+        "labels": labels and _unpack_array(labels),
+        "class_names": data.get("class_names"),
+        "data": data.get("data"),
+        "curves": [Curve(**curve) for curve in data.get("curves", [])],
+        "gallery": [
+            GalleryExample(
+                **{
+                    name: _unpack_array(value) if name in IMAGES else value
+                    for name, value in example.items()
+                }
+            )
+            for example in data.get("gallery", [])
+        ],
+        "setup": data.get("setup", {}),
+    }
+
+
 def _percent(share):
     return f"{100 * share:.2f}"
 
@@ -284,4 +281,19 @@ def _pack(bits):
 
 def _unpack(text, n):
     packed = np.frombuffer(base64.b64decode(text), np.uint8)
+    if len(packed) != -(-n // 8):
+        raise ValueError(f"{len(packed)} bytes for {n} examples")
     return np.unpackbits(packed, count=n).astype(bool)
+
+
+def _pack_array(array):
+    return {
+        "dtype": str(array.dtype),
+        "shape": list(array.shape),
+        "base64": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode(),
+    }
+
+
+def _unpack_array(packed):
+    flat = np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"])
+    return flat.reshape(packed["shape"])

@@ -1,0 +1,106 @@
+"""`compare`: two reports on the same images."""
+
+import dataclasses
+
+from keras_gce.errors import InputError
+from keras_gce.evaluation.statistics import mcnemar
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What `compare` returns.
+
+    Args:
+        a, b: Names of the models.
+        accuracy_a, accuracy_b: Their worst-case accuracies.
+        n_examples: Number of examples.
+        only_a: Number of examples on which a alone is robust.
+        only_b: Number of examples on which b alone is robust.
+        p_value: Of the exact two-sided McNemar test.
+        same_attacks: Whether both were attacked alike.
+    """
+
+    a: str
+    b: str
+    accuracy_a: float
+    accuracy_b: float
+    n_examples: int
+    only_a: int
+    only_b: int
+    p_value: float
+    same_attacks: bool
+
+    @property
+    def difference(self):
+        """Worst-case accuracy of a less that of b."""
+        return self.accuracy_a - self.accuracy_b
+
+    def to_markdown(self):
+        """Returns the comparison as text of a few lines."""
+        lines = [
+            f"{self.a}: {self.accuracy_a:.2%} robust in the worst case, {self.b}: "
+            f"{self.accuracy_b:.2%}, a difference of {100 * self.difference:+.2f} "
+            f"points on {self.n_examples} examples.",
+            f"{self.a} alone is robust on {self.only_a} of them, {self.b} alone on "
+            f"{self.only_b}: p = {self.p_value:.2g} (exact McNemar test).",
+        ]
+        if not self.same_attacks:
+            lines.append(
+                "They were attacked differently: the difference is that of the "
+                "attacks, too."
+            )
+        return "\n".join(lines) + "\n"
+
+
+def compare(report_a, report_b):
+    """Compares the worst cases of two reports, example by example.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from keras_gce.attacks import FGSM
+    >>> from keras_gce.evaluation import evaluate
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> data = np.full((9, 4), 0.5, "float32"), np.zeros(9, int)
+    >>> a = evaluate(model, data, FGSM(eps=0.1), "crossentropy", progress=False)
+    >>> compare(a, a).p_value
+    1.0
+
+    Args:
+        report_a: A `RobustnessReport`.
+        report_b: Another one, on the same images in the same order.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        InputError: If the images are not the same.
+    """
+    n_a, n_b = len(report_a.clean), len(report_b.clean)
+    # Reports of schema version 1 do not know their images.
+    data_a, data_b = report_a.data, report_b.data
+    if n_a != n_b or (data_a and data_b and data_a != data_b):
+        raise InputError(
+            "`report_a` and `report_b` must be on the same images in the same order. "
+            f"Received: {n_a} images (digest {data_a}) and {n_b} (digest {data_b})"
+        )
+    robust_a, robust_b = report_a.robust, report_b.robust
+    only_a = int((robust_a & ~robust_b).sum())
+    only_b = int((robust_b & ~robust_a).sum())
+    return Comparison(
+        a=report_a.model,
+        b=report_b.model,
+        accuracy_a=report_a.worst_case_accuracy,
+        accuracy_b=report_b.worst_case_accuracy,
+        n_examples=len(robust_a),
+        only_a=only_a,
+        only_b=only_b,
+        p_value=mcnemar(only_a, only_b),
+        same_attacks=_attacks(report_a) == _attacks(report_b),
+    )
+
+
+def _attacks(report):
+    return [(row.name, row.engine, row.loss, row.settings) for row in report.results]

@@ -1,0 +1,106 @@
+"""Accuracy against eps, for each threat model."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_gce.attacks import PGD
+from keras_gce.attacks.base import check_images, check_labels
+from keras_gce.attacks.logits import unwrap
+from keras_gce.attacks.objectives import is_crossentropy
+from keras_gce.errors import InputError
+from keras_gce.evaluation.evaluate import THREAT_MODELS
+from keras_gce.evaluation.predict import data_arrays, predict_logits, survivors
+from keras_gce.evaluation.results import Curve
+from keras_gce.progress import bar
+
+__all__ = ["accuracy_curves"]
+
+
+def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True):
+    """Attacks a model at several radii, under each threat model.
+
+    An example that falls within a ball falls within every larger one, and is not
+    attacked there again.
+
+    Args:
+        model: A built `keras.Model`; see `keras_gce.attacks.logits_of`. Without a
+            training loss it has no curve for the threat model "paper", and for
+            "adaptive" the worst of cross-entropy and the margin loss.
+        data: A pair of arrays, images of shape `(N, ...)` and labels.
+        eps: Radii, each > 0, in units of the images.
+        attack: A gradient attack. Defaults to `None`: PGD with 40 steps, seed 0. Its
+            step size is scaled with the radius.
+        batch_size: Most images attacked at once, >= 1. Defaults to 500.
+        progress: Whether to show a progress bar on stderr. Defaults to `True`.
+
+    Returns:
+        List of `Curve`, one for each threat model; each begins at eps 0 with the clean
+        accuracy.
+
+    Raises:
+        InputError: If an argument is not as described.
+    """
+    radii = sorted(float(value) for value in eps)
+    if not radii or not radii[0] > 0:
+        raise InputError(
+            f"`eps` must hold at least one radius, each > 0. Received: eps={eps}"
+        )
+    if attack is None:
+        attack = PGD(eps=radii[-1], step_size=radii[-1] / 16, seed=0)
+    if not hasattr(attack, "with_loss"):
+        raise InputError(
+            f"`attack` must be a gradient attack. Received: attack={attack!r}"
+        )
+    model = unwrap(model)
+    x, y = data_arrays(data)
+    x = check_images(x, attack.bounds)
+    y = check_labels(y, x, model)
+    losses = ["crossentropy", "margin"]
+    if getattr(model, "loss", None) is not None and not is_crossentropy(model):
+        losses.insert(1, "training")
+    clean = predict_logits(model, x, batch_size).argmax(-1) == y
+    robust = {loss: [clean] for loss in losses}
+    with bar("curves", len(radii) * len(losses), progress) as advance:
+        for radius in radii:
+            for loss in losses:
+                left = np.flatnonzero(robust[loss][-1])
+                right = np.zeros(len(x), bool)
+                right[left] = survivors(
+                    model,
+                    x[left],
+                    y[left],
+                    _scaled(attack, radius).with_loss(loss),
+                    batch_size,
+                )
+                robust[loss].append(right)
+                advance(1, f"curves, eps {radius:.3g}")
+    curves = []
+    own = "crossentropy" if is_crossentropy(model) else "training"
+    for name, of_it in THREAT_MODELS.items():
+        of_it = {own if loss == "training" else loss for loss in of_it}
+        if name == "paper" and not of_it <= set(losses):
+            continue
+        rows = [robust[loss] for loss in losses if loss in of_it]
+        curves.append(
+            Curve(
+                threat_model=name,
+                attack=attack.name,
+                norm=attack.norm,
+                eps=[0.0, *radii],
+                accuracy=[
+                    float(np.all(column, axis=0).mean())
+                    for column in zip(*rows, strict=True)
+                ],
+                n_examples=len(x),
+            )
+        )
+    return curves
+
+
+def _scaled(attack, radius):
+    settings = {"eps": radius}
+    step_size = getattr(attack, "step_size", None)
+    if step_size is not None and attack.eps:
+        settings["step_size"] = step_size * radius / attack.eps
+    return dataclasses.replace(attack, **settings)

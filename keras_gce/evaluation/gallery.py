@@ -1,0 +1,51 @@
+"""Adversarial examples to look at."""
+
+import numpy as np
+
+from keras_gce.evaluation.results import GalleryExample
+
+__all__ = ["SIZE", "gallery"]
+
+SIZE = 8
+
+
+def gallery(found, x, y, bounds):
+    """Picks examples, of each row in turn, no image twice.
+
+    Args:
+        found: For each row a list of (index, adversarial example, class after).
+        x: All images.
+        y: Their classes, which the model gave them too.
+        bounds: The least and the greatest value of a pixel.
+
+    Returns:
+        List of at most 8 `GalleryExample`; empty where `x` is no images of 1 or 3
+        channels.
+    """
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        return []
+    picked = {}
+    for turn in range(SIZE):
+        for row, candidates in enumerate(found):
+            new = [one for one in candidates if one[0] not in picked]
+            if len(picked) < SIZE and turn < len(candidates) and new:
+                index, x_adv, after = new[0]
+                delta = x_adv - x[index]
+                scale = float(np.abs(delta).max())
+                picked[index] = GalleryExample(
+                    index=int(index),
+                    row=row,
+                    label=int(y[index]),
+                    before=int(y[index]),
+                    after=int(after),
+                    clean=_pixels(x[index], *bounds),
+                    adversarial=_pixels(x_adv, *bounds),
+                    difference=_pixels(delta, -scale, scale),
+                    scale=scale,
+                )
+    return list(picked.values())
+
+
+def _pixels(values, low, high):
+    share = (values - low) / max(high - low, 1e-12)
+    return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)

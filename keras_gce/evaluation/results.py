@@ -1,0 +1,141 @@
+"""What a report is made of."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_gce.evaluation.statistics import wilson_interval
+
+__all__ = ["AttackResult", "Curve", "Flag", "GalleryExample"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """What one attack, ascending one loss, did to all examples.
+
+    Args:
+        name: The attack.
+        engine: The library that ran it: "keras_gce" or "cleverhans".
+        loss: What it ascended; `None` for an attack with an objective of its own.
+        eps: Radius of the ball, in units of the images.
+        norm: The norm of the ball.
+        n_examples: Number of examples evaluated.
+        clean_accuracy: Share of them that is right before the attack.
+        robust_accuracy: Share of them that is right before and after it.
+        success_rate: Share, of the examples right before, that reached the attack's
+            goal: its target class, where it has one, or else any wrong class; `None`
+            where none was right before.
+        mean_l2: Mean l2 distance of the successes from their images; `None` where
+            there is none.
+        max_linf: Greatest change of a pixel over all attacked examples.
+        seconds: Time that the attack took, compilation included.
+        settings: All settings of the attack.
+        median_l2: The median of the same distances.
+        mean_l0: Mean number of features (a pixel's channel each) that the successes
+            changed.
+        ensemble: Name of the ensemble, such as "AutoAttack", whose row this is: of its
+            rows each attacks what those before it left right, and says what is left
+            then. `None` for an attack of its own.
+    """
+
+    name: str
+    engine: str
+    loss: str | None
+    eps: float | None
+    norm: str | None
+    n_examples: int
+    clean_accuracy: float
+    robust_accuracy: float
+    success_rate: float | None
+    mean_l2: float | None
+    max_linf: float
+    seconds: float
+    settings: dict
+    median_l2: float | None = None
+    mean_l0: float | None = None
+    ensemble: str | None = None
+
+    @property
+    def budget(self):
+        """Text: what bounds the attack, its eps or JSMA's gamma; "" for neither."""
+        if self.eps is not None:
+            return f"{self.eps:g}"
+        gamma = self.settings.get("gamma")
+        return "" if gamma is None else f"gamma {gamma:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A sign that a robust accuracy may be higher than the robustness, or its absence.
+
+    Args:
+        name: What was looked for.
+        value: What was measured.
+        threshold: The value above which the flag is raised.
+        message: What was seen, what it usually means, what to run next.
+        reference: Where the sign is described.
+    """
+
+    name: str
+    value: float
+    threshold: float
+    message: str
+    reference: str = ""
+
+    @property
+    def raised(self):
+        """Whether the value is above the threshold."""
+        return self.value > self.threshold
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Accuracy against eps, under one threat model.
+
+    Args:
+        threat_model: Its name.
+        attack: Name of the attack.
+        norm: The norm of the balls.
+        eps: List of radii, in units of the images; the first is 0.
+        accuracy: List of the shares of the examples that are right at each.
+        n_examples: Number of examples.
+    """
+
+    threat_model: str
+    attack: str
+    norm: str
+    eps: list
+    accuracy: list
+    n_examples: int
+
+    def intervals(self, level=0.95):
+        """Returns a confidence interval for each accuracy, (least, greatest)."""
+        return [wilson_interval(a, self.n_examples, level) for a in self.accuracy]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class GalleryExample:
+    """An image and its adversarial example, to look at.
+
+    Args:
+        index: Which of the examples it is.
+        row: The number of the result whose attack made it.
+        label: Its class.
+        before: The class that the model gave it.
+        after: The class that the model gives the adversarial example.
+        clean: The image, uint8 of shape `(H, W, C)`.
+        adversarial: The adversarial example, in the same form.
+        difference: Their difference, in the same form: grey where nothing changed,
+            black or white where a feature changed by `scale`.
+        scale: The greatest change of a feature, in units of the images.
+    """
+
+    index: int
+    row: int
+    label: int
+    before: int
+    after: int
+    clean: np.ndarray
+    adversarial: np.ndarray
+    difference: np.ndarray
+    scale: float
