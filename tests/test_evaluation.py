@@ -159,6 +159,7 @@ def test_checkpoint_continues_with_the_same_numbers(gce_model, digits, tmp_path)
     assert {n: (folder / n).stat().st_mtime_ns for n in finished} == times
     whole = evaluate(gce_model, data, **arguments)
     np.testing.assert_array_equal(continued.row_robust, whole.row_robust)
+    assert continued.to_dict()["gallery"] == whole.to_dict()["gallery"] != []
     for a, b in zip(continued.results, whole.results, strict=True):
         assert (a.robust_accuracy, a.mean_l2, a.max_linf) == (
             b.robust_accuracy,
