@@ -242,9 +242,10 @@ class AdversarialModel(_Wrapper):
             inference mode, the default and the choice of TRADES and MART, the
             statistics of batch normalisation see only what the update sees; in
             training mode, as in Madry et al.'s code, the attack's steps too, and
-            dropout drops in them. Pang et al. ("Bag of Tricks for Adversarial
-            Training", ICLR 2021, arXiv 2010.00467) find inference mode to keep
-            robustness at a better clean accuracy. Defaults to `False`.
+            dropout drops in them (under JAX, where the steps are a compiled loop,
+            they leave the statistics as they were). Pang et al. ("Bag of Tricks for
+            Adversarial Training", ICLR 2021, arXiv 2010.00467) find inference mode to
+            keep robustness at a better clean accuracy. Defaults to `False`.
         name: Name of the wrapper. Defaults to `None`.
 
     Raises:
@@ -302,12 +303,15 @@ class AdversarialModel(_Wrapper):
         self._inner = objective.prepare(attack) if objective else attack
         self._seed = attack.draw_seed()
 
-    def train_step(self, data):
+    def train_step(self, *args):
+        # Before the data there is a state where the backend is stateless.
+        *state, data = args
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         images = self._images(x)
-        adversarial = tree.pack_sequence_as(x, [self._perturb(images, y)])
+        with backend.state_scope(self, *state):
+            adversarial = tree.pack_sequence_as(x, [self._perturb(images, y)])
         if self._objective is None:
-            return super().train_step((adversarial, y, sample_weight))
+            return super().train_step(*state, (adversarial, y, sample_weight))
 
         def both(first, second):
             return tree.map_structure(
@@ -317,7 +321,7 @@ class AdversarialModel(_Wrapper):
         doubled = (both(x, adversarial), both(y, y))
         if sample_weight is not None:
             doubled += (both(sample_weight, sample_weight),)
-        return super().train_step(doubled)
+        return super().train_step(*state, doubled)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -467,27 +471,34 @@ class ComplementObjectiveModel(_Wrapper):
                 self.optimizer.learning_rate
             )
 
-    def train_step(self, data):
-        logs = super().train_step(data)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self._rate_ratio is not None:
-            self.complement_optimizer.learning_rate = (
-                self._rate_ratio * self.optimizer.learning_rate
-            )
+    @property
+    def non_trainable_variables(self):
+        # Stateless backends carry from step to step what is in these lists.
+        variables = super().non_trainable_variables
+        if self.complement_optimizer is None:
+            return variables
+        return variables + self.complement_optimizer.variables
+
+    def train_step(self, *args):
+        result = super().train_step(*args)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
         complement = ComplementEntropy(
             from_logits=not ends_in_softmax(self.model), reduction=_reduction(self.loss)
         )
         classes = _classes(y, self.num_classes)
 
         def value():
+            if self._rate_ratio is not None:
+                self.complement_optimizer.learning_rate = (
+                    self._rate_ratio * self.optimizer.learning_rate
+                )
             y_pred = self(x, training=True)
             value = complement(classes, y_pred, sample_weight) / (self.num_classes - 1)
             for loss in self.losses:
                 value += self._aggregate_additional_loss(loss)
             return value
 
-        backend.update(self.complement_optimizer, value, self.trainable_variables)
-        return logs
+        return backend.second_update(self, self.complement_optimizer, value, result)
 
 
 class _Reduced(keras.losses.Loss):

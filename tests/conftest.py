@@ -15,6 +15,16 @@ SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
+def tf():
+    """TensorFlow, for what is about it; elsewhere the test is skipped."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("about TensorFlow")
+    import tensorflow
+
+    return tensorflow
+
+
+@pytest.fixture(scope="session")
 def tfds_dir():
     """The TFDS folder with real MNIST, where there is one."""
     folder = os.environ.get("TFDS_DATA_DIR", SHARED / "tfds")

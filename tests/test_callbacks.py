@@ -6,7 +6,6 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_gce import attacks, evaluation, models
 from keras_gce.attacks import BIM, FGSM
@@ -122,7 +121,7 @@ def test_model_checkpoint(parts, tmp_path):
     assert report.worst_case_accuracy == max(history[KEY])
 
 
-def test_tensorboard(parts, tmp_path):
+def test_tensorboard(tf, parts, tmp_path):
     board = keras.callbacks.TensorBoard(tmp_path)
     history = fit(compiled(), parts, [RobustAccuracy(parts[1], ATTACK), board])
     written = []

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy as to_numpy
 from scipy.optimize import linprog, minimize
 
 from keras_gce import backend, models
@@ -28,7 +29,7 @@ def problems(count=6, features=12):
 
 def test_linf_projection_is_the_linear_programs():
     for x, w, missing in problems():
-        d = np.asarray(_to_plane(x, w, missing, "linf", (0.0, 1.0)))
+        d = to_numpy(_to_plane(x, w, missing, "linf", (0.0, 1.0)))
         n = x.shape[1]
         sides = np.block(
             [[np.eye(n), -np.ones((n, 1))], [-np.eye(n), -np.ones((n, 1))]]
@@ -47,7 +48,7 @@ def test_linf_projection_is_the_linear_programs():
 
 def test_l2_projection_is_the_quadratic_programs():
     for x, w, missing in problems():
-        d = np.asarray(_to_plane(x, w, missing, "l2", (0.0, 1.0)))
+        d = to_numpy(_to_plane(x, w, missing, "l2", (0.0, 1.0)))
         best = minimize(
             lambda v: v @ v,
             np.zeros(x.shape[1]),
@@ -96,7 +97,7 @@ def test_finds_the_nearest_boundary_of_a_linear_model(norm, num_targets):
     near = exact < 0.3  # inside the bounds the box does not matter
     x_adv = FAB(eps=1.0, norm=norm, num_targets=num_targets, seed=0)(model, x, y)
     found = np.linalg.norm(
-        np.asarray(x_adv) - x, ord=np.inf if norm == "linf" else 2, axis=1
+        to_numpy(x_adv) - x, ord=np.inf if norm == "linf" else 2, axis=1
     )
     assert near.sum() >= 10
     assert (found[near] >= exact[near] * (1 - 1e-3)).all()
@@ -110,10 +111,10 @@ def test_stays_in_the_ball_and_breaks_about_what_apgd_breaks(
     x, y = images
 
     def left(x_adv):
-        return np.argmax(xe_model.predict(np.asarray(x_adv), verbose=0), -1) == y
+        return np.argmax(xe_model.predict(to_numpy(x_adv), verbose=0), -1) == y
 
     attack = FAB(eps=eps, norm=norm, steps=50, num_targets=3, seed=0)
-    x_adv = np.asarray(attack(xe_model, x, y))
+    x_adv = to_numpy(attack(xe_model, x, y))
     delta = (x_adv - x).reshape(len(x), -1)
     if norm == "linf":
         assert np.abs(delta).max() <= np.float32(eps)
@@ -124,7 +125,7 @@ def test_stays_in_the_ball_and_breaks_about_what_apgd_breaks(
     np.testing.assert_array_equal(left(x_adv), left(x) & ~moved)
     apgd = left(APGD(eps=eps, norm=norm, seed=0)(xe_model, x, y))
     assert abs(left(x_adv).mean() - apgd.mean()) <= 0.1
-    early = np.asarray(attack.run(xe_model, x, y, stop_early=True))
+    early = to_numpy(attack.run(xe_model, x, y, stop_early=True))
     np.testing.assert_array_equal(left(early), left(x_adv))
     np.testing.assert_array_equal(attack(xe_model, x, y), x_adv)
     still = FAB(eps=0, norm=norm, steps=2)(xe_model, x, y)
@@ -140,7 +141,7 @@ def test_no_gradient_no_move_and_two_classes():
         np.testing.assert_array_equal(x_adv, x)
 
 
-def test_one_trace_for_all_settings_and_batch_sizes(images):
+def test_one_trace_for_all_settings_and_batch_sizes(tf, images):
     model = models.SmallCNN()
     x, y = images
     for steps, restarts, eps, n in ((3, 1, 0.1, 30), (4, 2, 0.2, 7)):

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 from keras import ops
 
-from keras_gce import backend
 from keras_gce.attacks.apgd import APGD, APGDT
 from keras_gce.attacks.base import BallAttack, serializable
 from keras_gce.attacks.fab import FAB
-from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.logits import predict_logits
 from keras_gce.attacks.square import Square
 from keras_gce.errors import InputError
 
@@ -103,15 +102,9 @@ class AutoAttack(BallAttack):
         x_adv, left = np.array(x), np.arange(len(x))
         for attack in (None, *self.attacks):
             if attack is not None:
-                x_adv[left] = attack.run(model, x[left], y[left], seed, stop_early=True)
-            z = backend.run_compiled(
-                model,
-                "logits",
-                lambda model, x: logits_of(model)(x),
-                (x_adv[left],),
-                {},
-            )
-            left = left[np.asarray(ops.argmax(z, -1)) == y[left]]
+                moved = attack.run(model, x[left], y[left], seed, stop_early=True)
+                x_adv[left] = np.asarray(moved)
+            left = left[predict_logits(model, x_adv[left]).argmax(-1) == y[left]]
             if not len(left):
                 break
         return ops.convert_to_tensor(x_adv)

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_gce import backend
+
 __all__ = [
     "TensorSeed",
     "interval",
@@ -31,7 +33,7 @@ class TensorSeed(keras.random.SeedGenerator):
     def next(self, ordered=True):
         state = self._state
         self._state = state + ops.convert_to_tensor([0, 1], dtype=state.dtype)
-        return state
+        return ops.cast(state, backend.SEED_DTYPE)
 
 
 def round_down(value):

@@ -143,7 +143,10 @@ def best_pair(a, c, allowed):
     features = a.shape[1]
     width = min(BLOCK, features)
     blocks = -(-features // width)
-    a, order = ops.top_k(ops.where(allowed, a, -np.inf), features)
+    a = ops.where(allowed, a, -np.inf)
+    # Not `top_k`, which under torch is not stable.
+    order = ops.argsort(-a, axis=1)
+    a = ops.take_along_axis(a, order, axis=1)
     c = ops.take_along_axis(ops.where(allowed, c, -np.inf), order, axis=1)
     needed = c > _second_before(c)
 
@@ -164,7 +167,7 @@ def best_pair(a, c, allowed):
     )
     most = ops.max(ops.sum(ops.cast(needed, "int32"), axis=1))
     count = (most + width - 1) // width
-    upper = np.triu(np.ones((width, width), bool), 1)
+    upper = ops.convert_to_tensor(np.triu(np.ones((width, width), bool), 1))
 
     def look(r, s, best, p, q):
         def sums(value):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_gce import backend
 from keras_gce.errors import InputError
 
 __all__ = ["ends_in_softmax", "logits_of", "unwrap"]
@@ -60,9 +61,27 @@ def ends_in_softmax(model):
     return last is not None
 
 
+def batches(index, batch_size):
+    """Returns an array in parts of at most `batch_size`."""
+    return [index[i : i + batch_size] for i in range(0, len(index), batch_size)]
+
+
+def predict_logits(model, x, batch_size=500):
+    """Returns the logits of checked images as an array of shape `(N, K)`."""
+
+    def run(model, x):
+        return logits_of(model)(x)
+
+    parts = [
+        np.asarray(backend.run_compiled(model, "logits", run, (part,), {}))
+        for part in batches(x, batch_size)
+    ]
+    return np.concatenate(parts or [np.zeros((0, model.output_shape[-1]), "float32")])
+
+
 def check_logits(model, x):
     """Refuses a model whose `logits_of` are probabilities on the images `x`."""
-    values = np.asarray(logits_of(model)(x[:4]))
+    values = ops.convert_to_numpy(logits_of(model)(x[:4]))
     if values.min() >= 0 and np.allclose(values.sum(-1), 1, atol=1e-3):
         raise InputError(
             "`model` must show where its logits are: its output looks like "

@@ -104,7 +104,9 @@ def _search(attack, model, x, y, eps, queries, p_init, seed):
 
     def side(i):
         done = ops.cast(i, "float32") / ops.cast(queries, "float32") * 10_000
-        halvings = ops.sum(ops.cast(done > np.array(HALVINGS, "float32"), "float32"))
+        halvings = ops.sum(
+            ops.cast(done > ops.convert_to_tensor(HALVINGS, "float32"), "float32")
+        )
         side = ops.round(ops.sqrt(p_init / 2**halvings * height * width))
         return ops.clip(ops.cast(side, "int32"), 1, min(height, width))
 
@@ -223,7 +225,7 @@ def _pyramids(row, column, side, turned, size):
     def total(part, values):
         return ops.sqrt(ops.sum(ops.where(part, ops.square(values), 0.0)) + 1e-12)
 
-    cells = np.arange(size, dtype="int32")
+    cells = ops.arange(size, dtype="int32")
     upper, heights = at(cells[:, None], cells)
     square = (cells[:, None] < side) & (cells < side)
     above, below = (total(square & half, heights) for half in (upper, ~upper))
@@ -242,8 +244,8 @@ def _window(x, side, draw):
         place = keras.random.uniform((n, 1, 1, 1), seed=draw)
         return ops.cast(place * ops.cast(size - side + 1, "float32"), "int32")
 
-    row = np.arange(height, dtype="int32")[None, :, None, None] - offset(height)
-    column = np.arange(width, dtype="int32")[None, None, :, None] - offset(width)
+    row = ops.arange(height, dtype="int32")[None, :, None, None] - offset(height)
+    column = ops.arange(width, dtype="int32")[None, None, :, None] - offset(width)
     inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
     return inside, row, column
 

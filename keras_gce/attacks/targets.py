@@ -5,9 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_gce import backend
 from keras_gce.attacks.base import Attack
-from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.logits import predict_logits
 from keras_gce.errors import InputError
 
 __all__ = ["TargetAttack"]
@@ -63,10 +62,7 @@ class TargetAttack(Attack):
             offset = np.random.default_rng(seed).integers(1, num_classes, len(y))
             return ((y + offset) % num_classes).astype("int32")
         if self.target == "least_likely":
-            z = backend.run_compiled(
-                model, "logits", lambda model, x: logits_of(model)(x), (x,), {}
-            )
-            z = np.array(z)
+            z = predict_logits(model, x)
             z[np.arange(len(y)), y] = np.inf
             return z.argmin(-1).astype("int32")
         if isinstance(self.target, int):

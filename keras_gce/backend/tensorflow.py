@@ -1,8 +1,12 @@
 """The seam to TensorFlow."""
 
+import contextlib
 import weakref
 
 import tensorflow as tf
+
+# What `keras.random` takes as a seed.
+SEED_DTYPE = "int32"
 
 # For each model the functions compiled for it. They hold the model weakly, so that
 # the entry goes when the model does.
@@ -71,11 +75,39 @@ def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
     return functions[key](batch, settings)
 
 
-def update(optimizer, fn, variables):
-    """Takes one step of `optimizer` down the value of `fn()`."""
+def state_scope(model, *state):
+    """Returns a scope in which the model's variables are those of a train step."""
+    return contextlib.nullcontext()
+
+
+def second_update(model, optimizer, fn, result):
+    """Takes another step in a train step, down a value of `fn`.
+
+    Args:
+        model: The `keras.Model` in training.
+        optimizer: The optimizer of this step, whose variables are among the model's
+            `non_trainable_variables`.
+        fn: Callable without arguments, which returns the value.
+        result: What the train step returned up to here.
+
+    Returns:
+        What the train step returns now.
+    """
+    variables = model.trainable_variables
     with tf.GradientTape() as tape:
         value = optimizer.scale_loss(fn())
     optimizer.apply(tape.gradient(value, variables), variables)
+    return result
+
+
+def accelerators():
+    """Returns the names of the devices beside the CPU."""
+    details = tf.config.experimental.get_device_details
+    return [
+        details(device).get("device_name", device.name)
+        for device in tf.config.list_physical_devices()
+        if device.device_type != "CPU"
+    ]
 
 
 def replica_id():

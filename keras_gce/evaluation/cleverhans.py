@@ -3,6 +3,7 @@
 import dataclasses
 import weakref
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -70,7 +71,18 @@ class CleverHansAttack(LossAttack):
                 '`loss` must be "crossentropy" for CleverHans\'s MIM, which knows no '
                 f"other; use keras_gce.attacks.MIM. Received: loss={self.loss!r}"
             )
-        _import_attacks()
+        if not self.unavailable:
+            _import_attacks()
+
+    @property
+    def unavailable(self):
+        """Why the attack can't run here, or `None`."""
+        if keras.backend.backend() == "tensorflow":
+            return None
+        return (
+            "CleverHans 4 attacks TensorFlow models; run it under "
+            "KERAS_BACKEND=tensorflow"
+        )
 
     @property
     def name(self):

@@ -6,11 +6,11 @@ import numpy as np
 
 from keras_gce.attacks import PGD
 from keras_gce.attacks.base import check_images, check_labels
-from keras_gce.attacks.logits import unwrap
+from keras_gce.attacks.logits import predict_logits, unwrap
 from keras_gce.attacks.objectives import is_crossentropy
 from keras_gce.errors import InputError
 from keras_gce.evaluation.evaluate import THREAT_MODELS
-from keras_gce.evaluation.predict import data_arrays, predict_logits, survivors
+from keras_gce.evaluation.images import data_arrays, survivors
 from keras_gce.evaluation.results import Curve
 from keras_gce.progress import bar
 

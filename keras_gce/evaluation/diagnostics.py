@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks import PGD
-from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.logits import logits_of, predict_logits
 from keras_gce.attacks.objectives import is_crossentropy, objective
-from keras_gce.evaluation.predict import predict_logits, survivors
+from keras_gce.evaluation.images import survivors
 from keras_gce.evaluation.results import Flag
 
 __all__ = ["diagnose", "zero_gradients"]
@@ -187,6 +187,6 @@ def _difference(z, again):
 
 def _top(z, softmax=False):
     if softmax:
-        return np.asarray(ops.max(ops.softmax(z), axis=-1))
+        return ops.convert_to_numpy(ops.max(ops.softmax(z), axis=-1))
     two = np.sort(z, axis=-1)[:, -2:]
     return two[:, 1] - two[:, 0]

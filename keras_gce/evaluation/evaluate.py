@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_gce.attacks.autoattack import AutoAttack
 from keras_gce.attacks.base import check_images, check_integer, check_labels
-from keras_gce.attacks.logits import check_logits, unwrap
+from keras_gce.attacks.logits import batches, check_logits, predict_logits, unwrap
 from keras_gce.attacks.objectives import is_crossentropy, training_loss
 from keras_gce.errors import InputError
 from keras_gce.evaluation.checkpoint import Checkpoint, fingerprint
@@ -18,7 +18,7 @@ from keras_gce.evaluation.diagnostics import diagnose, zero_gradients
 from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.gallery import SIZE, gallery
 from keras_gce.evaluation.hardware import hardware
-from keras_gce.evaluation.predict import batches, data_arrays, predict_logits
+from keras_gce.evaluation.images import data_arrays
 from keras_gce.evaluation.report import RobustnessReport
 from keras_gce.evaluation.results import AttackResult
 from keras_gce.progress import bar
@@ -77,7 +77,8 @@ def evaluate(
     Args:
         model: A built `keras.Model`; see `keras_gce.attacks.logits_of`. Compiled with
             its training loss, where the threat model asks for that.
-        data: Images and labels: a pair of arrays, a `Split`, or a `tf.data.Dataset`.
+        data: Images and labels: a pair of arrays, a `Split`, a `tf.data.Dataset` or
+            a `keras.utils.PyDataset`.
             Images of shape `(N, ...)` within the attacks' bounds, by default [0, 1].
         attacks: One attack, or a list of attacks.
         threat_model: Its name, or `None`: each attack keeps its own loss. Defaults to
@@ -105,7 +106,7 @@ def evaluate(
         )
     check_integer("batch_size", batch_size, least=1)
     model = unwrap(model)
-    rows, ensembles = _rows(attacks, threat_model, model)
+    rows, ensembles, skipped = _rows(attacks, threat_model, model)
     x, y = data_arrays(data)
     for bounds in {attack.bounds for attack in rows} or {(0.0, 1.0)}:
         x = check_images(x, bounds)
@@ -189,6 +190,7 @@ def evaluate(
         clean=clean,
         row_robust=robust,
         checks=checks,
+        skipped=skipped,
         worst_case_only=worst_case_only,
         versions=_versions(rows),
         labels=y,
@@ -202,11 +204,12 @@ def evaluate(
 
 
 def _rows(attacks, threat_model, model):
-    """Returns the attacks to run, and for each its ensemble's number and name, or None.
+    """Returns the attacks to run, for each its ensemble, and which can't run, and why.
 
-    A gradient attack is run with each loss of the threat model.
+    An ensemble is its number and name, or None. A gradient attack is run with each
+    loss of the threat model.
     """
-    rows, ensembles = [], []
+    rows, ensembles, skipped = [], [], []
     attacks = attacks if isinstance(attacks, (list, tuple)) else [attacks]
     for number, attack in enumerate(attacks):
         if not hasattr(attack, "run") or not hasattr(attack, "engine"):
@@ -222,16 +225,24 @@ def _rows(attacks, threat_model, model):
         ensemble = None
         if isinstance(attack, AutoAttack):
             attack.check_model(model)
-            rows += attack.attacks
+            new = attack.attacks
             ensemble = (number, attack.name)
         elif threat_model is None or not hasattr(attack, "with_loss"):
-            rows.append(attack)
+            new = [attack]
         else:
-            rows += [attack.with_loss(loss) for loss in THREAT_MODELS[threat_model]]
-        ensembles += [ensemble] * (len(rows) - len(ensembles))
+            new = [attack.with_loss(loss) for loss in THREAT_MODELS[threat_model]]
+        for row in new:
+            if getattr(row, "unavailable", None):
+                skipped.append(f"{row.name} of {row.engine}: {row.unavailable}")
+            else:
+                rows.append(row)
+                ensembles.append(ensemble)
     if not rows:
-        raise InputError("`attacks` must hold at least one attack. Received: []")
-    return rows, ensembles
+        raise InputError(
+            "`attacks` must hold at least one attack that runs here. "
+            f"Received: {skipped or attacks}"
+        )
+    return rows, ensembles, sorted(set(skipped))
 
 
 def _attack(attack, model, x, y, batch, batch_size):

@@ -4,13 +4,13 @@ import os
 import pathlib
 import platform
 
-import keras
+from keras_gce import backend
 
 __all__ = ["hardware"]
 
 
 def hardware():
-    """Returns the processor, the number of cores and Keras's devices as text."""
+    """Returns the processor, the number of cores and the accelerators as text."""
     processor = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -21,7 +21,4 @@ def hardware():
     # Those that this process may use, where the system says so.
     may_use = getattr(os, "sched_getaffinity", None)
     cores = len(may_use(0)) if may_use else os.cpu_count()
-    accelerators = [
-        device for device in keras.distribution.list_devices() if "cpu" not in device
-    ]
-    return ", ".join([processor, f"{cores} cores", *accelerators])
+    return ", ".join([processor, f"{cores} cores", *backend.accelerators()])

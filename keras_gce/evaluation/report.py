@@ -29,6 +29,7 @@ class RobustnessReport:
         checks: List of `Flag`: the signs that were looked for, raised or not.
         worst_case_only: Whether each row attacked only what the rows before it left.
         versions: Versions of the libraries.
+        skipped: List of text: attacks that could not run here, and why.
         labels: Integers of shape `(N,)`, the classes; `None` in a report of schema
             version 1.
         class_names: List of the names of the classes, or `None`.
@@ -47,6 +48,7 @@ class RobustnessReport:
     checks: list = dataclasses.field(default_factory=list)
     worst_case_only: bool = False
     versions: dict = dataclasses.field(default_factory=dict)
+    skipped: list = dataclasses.field(default_factory=list)
     labels: np.ndarray | None = None
     class_names: list | None = None
     data: str | None = None
@@ -141,6 +143,7 @@ class RobustnessReport:
             "results": [dataclasses.asdict(result) for result in self.results],
             "checks": [dataclasses.asdict(flag) for flag in self.checks],
             "versions": self.versions,
+            "skipped": self.skipped,
             "clean": _pack(self.clean),
             "row_robust": [_pack(row) for row in self.row_robust],
             "labels": None if self.labels is None else _pack_array(self.labels),
@@ -216,7 +219,8 @@ class RobustnessReport:
             f"Flags: {flags}.",
             "",
             *(f"- Flag {flag.name}: {flag.message}" for flag in self.flags),
-            *([""] if self.flags else []),
+            *(f"- Skipped: {text}" for text in self.skipped),
+            *([""] if self.flags or self.skipped else []),
             f"| attack | eps | norm | loss | engine | {accuracy} | success % | "
             "mean l0 | mean l2 | median l2 | seconds |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -254,6 +258,7 @@ def _fields(data):
         "checks": [Flag(**flag) for flag in data.get("checks", data.get("flags"))],
         "worst_case_only": data["worst_case_only"],
         "versions": data["versions"],
+        "skipped": data.get("skipped", []),
         "labels": labels and _unpack_array(labels),
         "class_names": data.get("class_names"),
         "data": data.get("data"),

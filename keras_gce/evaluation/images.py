@@ -1,12 +1,12 @@
-"""The images of an evaluation, and what a model says of them."""
+"""The images of an evaluation, and which of them outlive an attack."""
 
+import keras
 import numpy as np
 
-from keras_gce import backend
-from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.logits import batches, predict_logits
 from keras_gce.errors import InputError
 
-__all__ = ["batches", "data_arrays", "predict_logits", "survivors"]
+__all__ = ["data_arrays", "survivors"]
 
 
 def data_arrays(data):
@@ -15,6 +15,9 @@ def data_arrays(data):
         return data.arrays()
     if isinstance(data, (tuple, list)) and len(data) == 2:
         return np.asarray(data[0]), np.asarray(data[1])
+    if isinstance(data, keras.utils.PyDataset):
+        pairs = [data[i][:2] for i in range(len(data))]
+        return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
     if hasattr(data, "as_numpy_iterator"):
         if int(data.cardinality()) == -1:
             raise InputError("`data` must be finite. Received: an infinite Dataset")
@@ -24,27 +27,9 @@ def data_arrays(data):
         join = np.concatenate if np.ndim(pairs[0][1]) else np.stack
         return tuple(join(part) for part in zip(*pairs, strict=True))
     raise InputError(
-        "`data` must be a pair of arrays (images, labels), a Split or a "
-        f"tf.data.Dataset. Received: {type(data).__name__}"
+        "`data` must be a pair of arrays (images, labels), a Split, a "
+        f"tf.data.Dataset or a PyDataset. Received: {type(data).__name__}"
     )
-
-
-def batches(index, batch_size):
-    """Returns an array in parts of at most `batch_size`."""
-    return [index[i : i + batch_size] for i in range(0, len(index), batch_size)]
-
-
-def predict_logits(model, x, batch_size=500):
-    """Returns the logits of images as an array of shape `(N, K)`."""
-
-    def run(model, x):
-        return logits_of(model)(x)
-
-    parts = [
-        np.asarray(backend.run_compiled(model, "logits", run, (part,), {}))
-        for part in batches(x, batch_size)
-    ]
-    return np.concatenate(parts or [np.zeros((0, model.output_shape[-1]), "float32")])
 
 
 def survivors(model, x, y, attack, batch_size=500):
