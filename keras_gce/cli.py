@@ -349,8 +349,7 @@ def _add_reproduce(commands):
     parser.add_argument(
         "--engine",
         choices=("cleverhans", "keras_gce"),
-        default="cleverhans",
-        help="whose",
+        help="whose; without it CleverHans's under TensorFlow, ours elsewhere",
     )
     parser.add_argument(
         "--model",
@@ -388,12 +387,18 @@ def _reproduce(args):
             output,
             seeds=args.seeds or 2,
             examples=args.examples,
-            engine=args.engine,
+            engine=args.engine or _default_engine(),
             attacks=args.attacks and args.attacks.split(","),
             **common,
         )
     print(table)
     print(f"Models, reports and this table are in {output}")
+
+
+def _default_engine():
+    import keras
+
+    return "cleverhans" if keras.backend.backend() == "tensorflow" else "keras_gce"
 
 
 def _add_tune(commands):
@@ -454,7 +459,15 @@ def _tune(args):
             raise InputError(f"`--alphas`: each {error}") from error
     output = args.output or f"keras_gce_output/tune-{args.dataset}"
     files.output_folder(output)
-    from keras_gce import attacks, datasets, recipes, tuning
+    from keras_gce import attacks, datasets, recipes
+
+    try:
+        from keras_gce import tuning
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "The search must have KerasTuner installed: pip install "
+            f'"keras_gce[tune]". Received: {error}'
+        ) from error
 
     recipe = recipes.recipe_for(
         args.dataset,

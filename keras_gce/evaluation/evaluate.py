@@ -237,12 +237,13 @@ def _rows(attacks, threat_model, model):
             else:
                 rows.append(row)
                 ensembles.append(ensemble)
+    skipped = sorted(set(skipped))
     if not rows:
         raise InputError(
             "`attacks` must hold at least one attack that runs here. "
             f"Received: {skipped or attacks}"
         )
-    return rows, ensembles, sorted(set(skipped))
+    return rows, ensembles, skipped
 
 
 def _attack(attack, model, x, y, batch, batch_size):

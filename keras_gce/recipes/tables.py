@@ -168,6 +168,7 @@ def _section(table, recipes, runs):
         lines.append(f"| {' | '.join(cells)} |")
     lines += _own_objectives(runs)
     lines += ["", _engines(first.results)]
+    lines += [f"Skipped: {text}." for text in first.skipped]
     return "\n".join(lines) + "\n"
 
 
