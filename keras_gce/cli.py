@@ -88,7 +88,8 @@ def _add_dataset(parser):
         help="digits, mnist, cifar10, cifar100, tiny_imagenet, or the path of an .npz",
     )
     parser.add_argument(
-        "--data-dir", help="TFDS folder; without it TFDS_DATA_DIR or TFDS's own"
+        "--data-dir",
+        help="folder of TFDS or NAME.npz; without it TFDS_DATA_DIR or TFDS's own",
     )
 
 
@@ -332,7 +333,8 @@ def _add_reproduce(commands):
         help="data; cifar100 and tiny_imagenet have tables 2 and 4 alone",
     )
     parser.add_argument(
-        "--data-dir", help="TFDS folder; without it TFDS_DATA_DIR or TFDS's own"
+        "--data-dir",
+        help="folder of TFDS or NAME.npz; without it TFDS_DATA_DIR or TFDS's own",
     )
     parser.add_argument("--epochs", type=_count, help="without it the paper's")
     parser.add_argument(

@@ -281,6 +281,17 @@ def test_npz(tmp_path):
     assert data.train.arrays()[0].max() == np.float32(51) / np.float32(255)
 
 
+def test_npz_in_the_data_folder_takes_the_place_of_tfds(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    save(tmp_path, "cifar10.npz")
+    data = datasets.load("cifar10", data_dir=tmp_path, validation=0)
+    assert (data.name, len(data.train), data.num_classes) == ("cifar10", 6, 4)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert len(datasets.load("cifar10", validation=0).test) == 2
+    with pytest.raises(InputError, match=r"put mnist\.npz, with the keys"):
+        datasets.load("mnist")
+
+
 def test_npz_floats(tmp_path):
     images = np.full((6, 8, 8, 3), 0.25)
     path = save(tmp_path, x_train=images, x_test=images[:2])
@@ -397,12 +408,13 @@ def test_data_that_cannot_be_had(name, tmp_path, monkeypatch, capfd):
 @pytest.mark.parametrize(
     "name, module, package",
     [
-        ("mnist", "tensorflow_datasets", "tensorflow-datasets"),
+        ("mnist", "tensorflow_datasets", r'"keras_gce\[tensorflow,data'),
         ("digits", "sklearn.datasets", "scikit-learn"),
     ],
 )
 def test_library_that_is_not_installed(name, module, package, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     with pytest.raises(InputError, match=f"{name!r} needs .*pip install {package}"):
         datasets.load(name)
 

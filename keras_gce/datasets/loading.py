@@ -46,7 +46,8 @@ def load(name, data_dir=None, validation=0.1, seed=0):
       Datasets (TFDS), from its data folder or, where that lacks them, by download.
       Tiny ImageNet's test part is the published validation images, since its test
       images have no labels; its archive may also lie in the folder's
-      `downloads/manual`.
+      `downloads/manual`. Where the folder holds a file by the dataset's name, such as
+      `cifar10.npz`, that is read instead, as below, and TFDS is not needed.
     - `"path/to/file.npz"`: arrays `x_train`, `y_train`, `x_test` and `y_test`, the
       keys of Keras's own files. Images: N H W or N H W C, uint8 or floats in [0, 1];
       labels: N or N 1, integers >= 0.
@@ -63,8 +64,9 @@ def load(name, data_dir=None, validation=0.1, seed=0):
 
     Args:
         name: One of `NAMES`, or the path of an `.npz` file.
-        data_dir: The TFDS data folder. Defaults to `None`: the environment variable
-            `TFDS_DATA_DIR`, else TFDS's own default. Unused for digits and files.
+        data_dir: The data folder, of TFDS or of `.npz` files. Defaults to `None`: the
+            environment variable `TFDS_DATA_DIR`, else TFDS's own default. Unused for
+            digits and files.
         validation: The share of train to cut for validation, in [0, 1); 0 gives an
             empty split. At least one training example stays. Defaults to 0.1.
         seed: Chooses which examples are cut, an integer >= 0. The test part never
@@ -97,6 +99,10 @@ def _read(name, data_dir):
             from keras_gce.datasets import digits
 
             return digits.read()
+        folder = data_dir or os.environ.get("TFDS_DATA_DIR")
+        if text in NAMES and folder:
+            file = os.path.join(folder, f"{text}.npz")
+            text = file if os.path.isfile(file) else text
         if text in NAMES:
             from keras_gce.datasets import tfds
 

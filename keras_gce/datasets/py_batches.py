@@ -4,8 +4,9 @@ import math
 
 import keras
 import numpy as np
+from keras import ops
 
-from keras_gce.datasets.split import PADDING, Split
+from keras_gce.datasets.split import PADDING
 
 __all__ = ["PyBatches", "batches"]
 
@@ -13,8 +14,12 @@ __all__ = ["PyBatches", "batches"]
 class PyBatches(keras.utils.PyDataset):
     """The batches of a split; the arguments are those of `Split.batches`.
 
+    The images lie on the device, whole and as uint8, and are gathered and augmented
+    there: a GPU waits for the indices of a batch, not for its images.
+
     Example:
 
+    >>> from keras_gce.datasets import Split
     >>> split = Split(np.zeros((5, 8, 8, 1), "uint8"), np.arange(5))
     >>> [labels.tolist() for _, labels in PyBatches(split, 2)]
     [[0, 1], [2, 3], [4]]
@@ -22,7 +27,8 @@ class PyBatches(keras.utils.PyDataset):
 
     def __init__(self, split, batch_size, shuffle=False, augment=False, seed=None):
         super().__init__()
-        self._split = split
+        self._images = ops.convert_to_tensor(split.images)
+        self._labels = split.labels
         self._batch_size = batch_size
         self._shuffle = shuffle
         self._augment = augment
@@ -32,17 +38,20 @@ class PyBatches(keras.utils.PyDataset):
         self._order = self._new_order()
 
     def __len__(self):
-        return math.ceil(len(self._split) / self._batch_size)
+        return math.ceil(len(self._labels) / self._batch_size)
 
     def __getitem__(self, index):
         if not 0 <= index < len(self):
             raise IndexError(f"Batch {index} of {len(self)}")
         start = index * self._batch_size
         chosen = self._order[start : start + self._batch_size]
-        images = self._split.images[chosen]
+        images = ops.take(self._images, chosen, axis=0)
         if self._augment:
             images = _augmented(images, self._generator(index + 1))
-        return Split(images, self._split.labels[chosen]).arrays()
+        values = ops.cast(images, "float32")
+        if keras.backend.standardize_dtype(images.dtype) == "uint8":
+            values = values / 255.0
+        return values, self._labels[chosen]
 
     def __iter__(self):
         for index in range(len(self)):
@@ -54,7 +63,7 @@ class PyBatches(keras.utils.PyDataset):
         self._order = self._new_order()
 
     def _new_order(self):
-        count = len(self._split)
+        count = len(self._labels)
         return (
             self._generator(0).permutation(count) if self._shuffle else np.arange(count)
         )
@@ -75,6 +84,6 @@ def _augmented(images, generator):
     rows = top + np.arange(height)
     columns = left + np.where(flip, np.arange(width)[::-1], np.arange(width))
     border = (PADDING, PADDING)
-    padded = np.pad(images, ((0, 0), border, border, (0, 0)))
-    example = np.arange(size)[:, None, None]
-    return padded[example, rows[:, :, None], columns[:, None, :]]
+    padded = ops.pad(images, ((0, 0), border, border, (0, 0)))
+    cropped = ops.take_along_axis(padded, rows[:, :, None, None], axis=1)
+    return ops.take_along_axis(cropped, columns[:, None, :, None], axis=2)

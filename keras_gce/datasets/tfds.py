@@ -32,8 +32,9 @@ def read(name, data_dir=None):
     except ImportError as error:
         raise InputError(
             f"The dataset {name!r} needs TensorFlow Datasets and TensorFlow: pip "
-            'install "keras_gce[tensorflow,data]". Without them give the path of an '
-            f".npz with the keys x_train, y_train, x_test, y_test. Received: {error}"
+            f'install "keras_gce[tensorflow,data]". Without them put {name}.npz, with '
+            "the keys x_train, y_train, x_test, y_test, into the folder that data_dir "
+            f"or TFDS_DATA_DIR names. Received: {error}"
         ) from error
     # TFDS reads the variable once, when it is imported; a later change counts too.
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None

@@ -16,7 +16,8 @@ def data_arrays(data):
     if isinstance(data, (tuple, list)) and len(data) == 2:
         return np.asarray(data[0]), np.asarray(data[1])
     if isinstance(data, keras.utils.PyDataset):
-        pairs = [data[i][:2] for i in range(len(data))]
+        to_numpy = keras.ops.convert_to_numpy
+        pairs = [map(to_numpy, data[i][:2]) for i in range(len(data))]
         return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
     if hasattr(data, "as_numpy_iterator"):
         if int(data.cardinality()) == -1:

@@ -218,6 +218,8 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
                     1, text(epoch, f", accuracy {logs['accuracy']:.4f}")
                 )
             )
+            # Keras then calls it from a thread of its own, and the device needn't wait.
+            counter.async_safe = True
             # Anew for each epoch: the order depends on the epoch's number, not on
             # how many ran before it in this process.
             order = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
