@@ -1,6 +1,8 @@
 """The error that means: the input is wrong, not the program."""
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "faq"]
+
+FAQ = "https://github.com/keras-gce/keras_gce/blob/main/docs/faq.md"
 
 
 class InputError(ValueError):
@@ -17,3 +19,8 @@ class InputError(ValueError):
     ...
     keras_gce.errors.InputError: `n` must be an integer in [0, 10]. Received: n=11
     """
+
+
+def faq(anchor):
+    """Returns the end of a message whose matter takes more than a line to explain."""
+    return f". See {FAQ}#{anchor}"

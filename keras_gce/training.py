@@ -14,7 +14,7 @@ from keras import ops, tree
 from keras_gce import backend
 from keras_gce.attacks.base import check_integer, check_number, serializable
 from keras_gce.attacks.logits import ends_in_softmax, logits_of
-from keras_gce.errors import InputError
+from keras_gce.errors import InputError, faq
 from keras_gce.losses import ComplementEntropy
 
 __all__ = ["MART", "TRADES", "AdversarialModel", "ComplementObjectiveModel"]
@@ -78,7 +78,8 @@ class _Wrapper(keras.Model):
                         f"Training has stayed at chance: {name} {values[-1]:.1%} of "
                         f"{self.num_classes} classes. An attack at full strength from "
                         "the first step on may do that: give `warmup_steps`, a "
-                        "smaller `eps`, or a smaller learning rate.",
+                        "smaller `eps`, or a smaller learning rate"
+                        + faq("training-stays-at-chance"),
                         stacklevel=2,
                     )
                 break

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_gce.attacks.logits import check_logits, unwrap
 from keras_gce.attacks.objectives import check_loss
-from keras_gce.errors import InputError
+from keras_gce.errors import InputError, faq
 
 __all__ = ["Attack", "BallAttack", "LossAttack", "serializable"]
 
@@ -203,7 +203,7 @@ def check_images(x, bounds):
     if not (low >= bounds[0] and high <= bounds[1]):
         raise InputError(
             f"`x` must lie within {bounds}, without NaN. "
-            f"Received: values from {low} to {high}"
+            f"Received: values from {low} to {high}{faq('pixels-outside-the-bounds')}"
         )
     return x
 

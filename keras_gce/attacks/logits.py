@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_gce import backend
-from keras_gce.errors import InputError
+from keras_gce.errors import InputError, faq
 
 __all__ = ["ends_in_softmax", "logits_of", "unwrap"]
 
@@ -88,6 +88,7 @@ def check_logits(model, x):
             "probabilities, but no softmax is seen at its end. Make it a functional "
             "or sequential model that ends in softmax, or let it return logits. "
             f"Received: model={model.name}, output {values[0]}"
+            + faq("logits-or-probabilities")
         )
 
 
