@@ -17,6 +17,8 @@ __all__ = ["main"]
 
 # Images attacked at each radius of the page's curves.
 CURVE_EXAMPLES = 200
+# Of the paper; those of `recipes.FIGURES`, which would bring Keras.
+FIGURES = ("figure1", "figure2", "figure3", "figure4")
 
 
 def main(argv=None):
@@ -104,6 +106,14 @@ def _add_recipe(parser):
     parser.add_argument("--seed", type=_seed, default=0, help="decides all randomness")
 
 
+def _add_dtype_policy(parser):
+    parser.add_argument(
+        "--dtype-policy",
+        choices=("mixed_float16", "mixed_bfloat16"),
+        help="of the training; what is saved and attacked is float32 all the same",
+    )
+
+
 def _add_demo(commands):
     parser = _add(
         commands,
@@ -156,6 +166,7 @@ def _add_train(commands):
     parser.add_argument(
         "--steps", type=_count, help="its steps; without it the paper's"
     )
+    _add_dtype_policy(parser)
     parser.add_argument("--checkpoint", help="folder where a killed training resumes")
     parser.add_argument("--output", required=True, help="MODEL.keras to write")
 
@@ -180,6 +191,7 @@ def _train(args):
         adversarial=args.adversarial,
         eps=args.eps,
         steps=args.steps,
+        dtype_policy=args.dtype_policy,
     )
     dataset = datasets.load(args.dataset, data_dir=args.data_dir, seed=args.seed)
     model = recipes.train(recipe, dataset, seed=args.seed, checkpoint=args.checkpoint)
@@ -319,18 +331,21 @@ def _gradient_attacks(attacks):
 
 def _add_reproduce(commands):
     parser = _add(
-        commands, "reproduce", _reproduce, "re-run a table of the paper; it resumes"
+        commands,
+        "reproduce",
+        _reproduce,
+        "re-run a table or a figure of the paper; it resumes",
     )
     parser.add_argument(
         "what",
-        choices=("table2", "table3", "table4", "table5", "table6"),
-        help="the table",
+        choices=("table2", "table3", "table4", "table5", "table6", *FIGURES),
+        help="the table, or the figure: features of models (1, 4), losses (2, 3)",
     )
     parser.add_argument(
         "--dataset",
-        required=True,
         choices=("mnist", "cifar10", "cifar100", "tiny_imagenet", "digits"),
-        help="data; cifar100 and tiny_imagenet have tables 2 and 4 alone",
+        help="data, for all but figures 2 and 3; cifar100 and tiny_imagenet have "
+        "tables 2 and 4 and the figures alone",
     )
     parser.add_argument(
         "--data-dir",
@@ -343,28 +358,37 @@ def _add_reproduce(commands):
         "bim, pgd, mim, jsma, carliniwagnerl2; without it all",
     )
     parser.add_argument(
-        "--seeds", type=_count, help="number of seeds; without it 2, and 3 for table2"
+        "--seeds",
+        type=_count,
+        help="number of seeds; without it 2, 3 for table2, and 1 for figures",
     )
     parser.add_argument(
-        "--examples", type=_count, default=1000, help="test images, the first ones"
+        "--examples",
+        type=_count,
+        help="test images, the first ones; without it 1000 (table2 has all)",
     )
     parser.add_argument(
         "--engine",
         choices=("cleverhans", "keras_gce"),
-        help="whose; without it CleverHans's under TensorFlow, ours elsewhere",
+        help="whose attacks; without it CleverHans's under TensorFlow, ours elsewhere",
     )
     parser.add_argument(
         "--model",
         choices=("lenet5", "resnet20", "resnet56", "resnet50", "small_cnn"),
         help="network",
     )
-    parser.add_argument("--output", help="folder; without it keras_gce_output/DATASET")
+    _add_dtype_policy(parser)
+    parser.add_argument(
+        "--output",
+        help="folder; without it keras_gce_output/DATASET, or keras_gce_output/figures",
+    )
 
 
 def _reproduce(args):
     from keras_gce import files
 
-    output = args.output or f"keras_gce_output/{args.dataset}"
+    _check_reproduce(args)
+    output = args.output or f"keras_gce_output/{args.dataset or 'figures'}"
     files.output_folder(output)
     from keras_gce import recipes
 
@@ -373,14 +397,25 @@ def _reproduce(args):
         "model": args.model,
         "data_dir": args.data_dir,
     }
+    if args.what in FIGURES:
+        text = recipes.reproduce_figure(
+            args.what,
+            args.dataset,
+            output,
+            seeds=args.seeds or 1,
+            examples=args.examples or 1000,
+            **common,
+        )
+        print(text)
+        print(f"The figure, its numbers and any models are in {output}")
+        return
     if args.what == "table2":
-        if args.attacks:
-            raise InputError(
-                "`--attacks`: table2 has none, it is of natural images. "
-                f"Received: {args.attacks}"
-            )
         table = recipes.reproduce_table2(
-            args.dataset, output, seeds=args.seeds or 3, **common
+            args.dataset,
+            output,
+            seeds=args.seeds or 3,
+            dtype_policy=args.dtype_policy,
+            **common,
         )
     else:
         table = recipes.reproduce(
@@ -388,13 +423,37 @@ def _reproduce(args):
             args.dataset,
             output,
             seeds=args.seeds or 2,
-            examples=args.examples,
+            examples=args.examples or 1000,
             engine=args.engine or _default_engine(),
             attacks=args.attacks and args.attacks.split(","),
+            dtype_policy=args.dtype_policy,
             **common,
         )
     print(table)
     print(f"Models, reports and this table are in {output}")
+
+
+def _check_reproduce(args):
+    """Refuses options that mean nothing for the table or the figure."""
+    of_losses = args.what in ("figure2", "figure3")
+    if not of_losses and args.dataset is None:
+        raise InputError(f"`--dataset` must be given. Received: {args.what} without it")
+    unused, reason = (), ""
+    if args.what == "table2":
+        unused, reason = ("attacks",), "it is of natural images"
+    elif of_losses:
+        unused = ("dataset", "data_dir", "epochs", "seeds", "examples", "model")
+        unused = (*unused, "attacks", "engine", "dtype_policy")
+        reason = "it is of losses alone"
+    elif args.what in FIGURES:
+        unused = ("attacks", "engine", "dtype_policy")
+        reason = "it is of float32 models that are not attacked"
+    for name in unused:
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"`--{name.replace('_', '-')}`: {args.what} has none, {reason}. "
+                f"Received: {getattr(args, name)}"
+            )
 
 
 def _default_engine():

@@ -47,6 +47,7 @@ def test_recipes_of_the_paper():
         ({"adversarial": True, "eps": 0.0}, "eps=0.0"),
         ({"adversarial": True, "eps": float("nan")}, "eps=nan"),
         ({"eps": 0.1}, "adversarial=False"),
+        ({"dtype_policy": "float16"}, "dtype_policy='float16'"),
         ({"adversarial": True, "loss": "cot"}, "loss='cot'"),
     ],
 )
@@ -142,6 +143,25 @@ def test_more_epochs_continue(data, tmp_path, monkeypatch):
     assert len(seeds) == 2
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", recipes.DTYPE_POLICIES)
+def test_mixed_precision_ends_in_float32(data, tmp_path, policy, monkeypatch):
+    recipe = small("guided_complement_entropy", epochs=8, dtype_policy=policy)
+    arguments = {"dataset": data, "engine": "keras_gce", "attacks": ["fgsm"]}
+    compute = recipes.network(recipe, data).get_layer("features").compute_dtype
+    assert compute == policy.removeprefix("mixed_")
+    report = recipes.run(recipe, tmp_path, progress=False, **arguments)
+    assert keras.config.dtype_policy().name == "float32"
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert int(model.optimizer.iterations) == 8 * -(-len(data.train) // 64)
+    _, accuracy = model.evaluate(*data.test.arrays(), verbose=0)
+    assert report.clean_accuracy == pytest.approx(accuracy) and accuracy > 0.7
+    # The model is found again; it is not trained anew.
+    monkeypatch.setattr(sys.modules[recipes.run.__module__], "train", None)
+    again = recipes.run(recipe, tmp_path, progress=False, **arguments)
+    assert (again.robust == report.robust).all()
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):

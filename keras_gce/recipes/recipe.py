@@ -12,9 +12,19 @@ from keras_gce.attacks import PGD
 from keras_gce.errors import InputError
 from keras_gce.progress import bar
 
-__all__ = ["LOSSES", "Recipe", "claim", "network", "optimizer", "recipe_for", "train"]
+__all__ = [
+    "DTYPE_POLICIES",
+    "LOSSES",
+    "Recipe",
+    "claim",
+    "network",
+    "optimizer",
+    "recipe_for",
+    "train",
+]
 
 LOSSES = ("crossentropy", "cot", "guided_complement_entropy")
+DTYPE_POLICIES = ("mixed_float16", "mixed_bfloat16")
 # Of the paper's adversarial training: eps, PGD's steps and their size. Where it gives
 # no size it is Madry et al.'s rule, 2.5 eps / steps.
 ADVERSARIAL = {"mnist": (0.3, 40, 0.01), "digits": (0.3, 40, 0.01)}
@@ -52,6 +62,8 @@ class Recipe:
         steps: PGD's steps in training.
         step_size: Their size.
         warmup_epochs: Epochs over which eps grows from 0.
+        dtype_policy: Keras's name of the policy in training, such as
+            `"mixed_bfloat16"`; `None` is float32.
     """
 
     dataset: str
@@ -67,6 +79,7 @@ class Recipe:
     steps: int | None = None
     step_size: float | None = None
     warmup_epochs: float = 0.0
+    dtype_policy: str | None = None
 
     @property
     def name(self):
@@ -74,7 +87,9 @@ class Recipe:
         name = self.loss
         if self.alpha not in (None, 1 / 3):
             name += f"-alpha{self.alpha:.3g}"
-        return name if self.eps is None else f"{name}-eps{self.eps:g}"
+        if self.eps is not None:
+            name += f"-eps{self.eps:g}"
+        return name if self.dtype_policy is None else f"{name}-{self.dtype_policy}"
 
 
 def recipe_for(
@@ -87,6 +102,7 @@ def recipe_for(
     adversarial=False,
     eps=None,
     steps=None,
+    dtype_policy=None,
 ):
     """Returns the paper's recipe for a dataset and a loss, with what is overridden.
 
@@ -110,6 +126,8 @@ def recipe_for(
         eps: Another radius for it, > 0. Defaults to `None`.
         steps: Another number of steps, >= 1; their size is then 2.5 eps / steps.
             Defaults to `None`.
+        dtype_policy: `"mixed_float16"` or `"mixed_bfloat16"` for training in mixed
+            precision. Defaults to `None`: float32.
 
     Returns:
         A `Recipe`.
@@ -124,6 +142,11 @@ def recipe_for(
     if model is not None and model not in MODELS:
         raise InputError(
             f"`model` must be one of {', '.join(MODELS)}. Received: model={model!r}"
+        )
+    if dtype_policy not in (None, *DTYPE_POLICIES):
+        raise InputError(
+            f"`dtype_policy` must be one of {', '.join(DTYPE_POLICIES)}, or None. "
+            f"Received: dtype_policy={dtype_policy!r}"
         )
     counts = {"epochs": epochs, "batch_size": batch_size, "steps": steps}
     for name, value in counts.items():
@@ -163,6 +186,7 @@ def recipe_for(
         augment=colour,
         # The small networks have none.
         weight_decay=1e-4 if colour and model.startswith("resnet") else 0.0,
+        dtype_policy=dtype_policy,
         **attack,
     )
 
@@ -192,7 +216,8 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
         progress: Whether to show a progress bar on stderr. Defaults to `True`.
 
     Returns:
-        The trained, compiled `keras.Model`, which returns logits.
+        The trained, compiled `keras.Model`, which returns logits, in float32 whatever
+        it was trained in.
 
     Raises:
         InputError: If `checkpoint` holds a training of other settings.
@@ -242,7 +267,7 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
                 )
             if checkpoint is not None:
                 files.save_weights(trainer, checkpoint)
-    return model
+    return model if recipe.dtype_policy is None else _in_float32(recipe, dataset, model)
 
 
 def claim(folder, recipe, seed):
@@ -269,11 +294,32 @@ def claim(folder, recipe, seed):
 def network(recipe, dataset):
     """Returns the recipe's network for a dataset, a new one, not compiled."""
     settings = {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
-    return MODELS[recipe.model](
-        num_classes=dataset.num_classes,
-        input_shape=dataset.train.images.shape[1:],
-        **settings,
-    )
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.dtype_policy or before)
+    try:
+        return MODELS[recipe.model](
+            num_classes=dataset.num_classes,
+            input_shape=dataset.train.images.shape[1:],
+            **settings,
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _in_float32(recipe, dataset, model):
+    """Returns a model that was trained in mixed precision as one of float32.
+
+    An attack must not fail because a gradient is too small for float16.
+    """
+    plain = network(dataclasses.replace(recipe, dtype_policy=None), dataset)
+    plain.set_weights(model.get_weights())
+    old = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    new = type(old).from_config(old.get_config())
+    new.build(plain.trainable_variables)
+    for variable, value in zip(new.variables, old.variables, strict=True):
+        variable.assign(value)
+    plain.compile(new, model.loss, metrics=["accuracy"])
+    return plain
 
 
 def optimizer(recipe, dataset):

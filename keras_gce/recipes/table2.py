@@ -9,7 +9,7 @@ from keras_gce.errors import InputError
 from keras_gce.recipes.paper import ALPHAS, ERRORS
 from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.run import trained
-from keras_gce.recipes.tables import mean
+from keras_gce.recipes.tables import length, mean
 
 __all__ = ["reproduce_table2"]
 
@@ -20,6 +20,7 @@ def reproduce_table2(
     epochs=None,
     seeds=3,
     model=None,
+    dtype_policy=None,
     data_dir=None,
     progress=True,
 ):
@@ -36,6 +37,7 @@ def reproduce_table2(
         epochs: Number of epochs. Defaults to `None`: the paper's.
         seeds: Number of seeds, >= 1: 0, 1, ... Defaults to 3.
         model: Name of another network. Defaults to `None`: the paper's.
+        dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
         progress: Whether to show progress. Defaults to `True`.
 
@@ -53,7 +55,7 @@ def reproduce_table2(
         )
     output = files.output_folder(output)
     dataset = datasets.load(dataset_name, data_dir=data_dir)
-    settings = {"model": model, "epochs": epochs}
+    settings = {"model": model, "epochs": epochs, "dtype_policy": dtype_policy}
     recipes = [recipe_for(dataset_name, "crossentropy", **settings)]
     recipes += [
         recipe_for(dataset_name, "guided_complement_entropy", alpha, **settings)
@@ -87,7 +89,7 @@ def _table(recipes, errors, n_examples):
     # The paper has no digits; MNIST's figures are the nearest there are.
     on_digits = recipe.dataset == "digits"
     lines = [
-        f"{recipe.dataset}, {recipe.model}, {recipe.epochs} epochs, "
+        f"{recipe.dataset}, {recipe.model}, {length(recipe)}, "
         f"{len(errors[0])} seed(s), all {n_examples} test images. Error % without "
         f"attack{', mean ± standard deviation over the seeds' * (len(errors[0]) > 1)}.",
         "",

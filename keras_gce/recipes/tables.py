@@ -11,7 +11,7 @@ from keras_gce.recipes.paper import FIGURES, TABLE_LOSSES
 from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.run import run
 
-__all__ = ["mean", "reproduce"]
+__all__ = ["length", "mean", "reproduce"]
 
 NAMES = {
     "crossentropy": "cross-entropy",
@@ -30,6 +30,7 @@ def reproduce(
     engine="cleverhans",
     attacks=None,
     model=None,
+    dtype_policy=None,
     data_dir=None,
     progress=True,
 ):
@@ -56,6 +57,7 @@ def reproduce(
         attacks: List of the names of those attacks of the table that are run, such as
             "fgsm". Defaults to `None`: all.
         model: Name of another network. Defaults to `None`: the paper's.
+        dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
         progress: Whether to show progress. Defaults to `True`.
 
@@ -82,6 +84,7 @@ def reproduce(
                 epochs=epochs,
                 adversarial=adversarial,
                 eps=eps,
+                dtype_policy=dtype_policy,
             )
             for loss in TABLE_LOSSES[table]
         ]
@@ -135,7 +138,7 @@ def _section(table, recipes, runs):
             "epoch(s)), "
         )
     lines = [
-        f"{recipe.dataset}, {recipe.model}, {training}{recipe.epochs} epochs, "
+        f"{recipe.dataset}, {recipe.model}, {training}{length(recipe)}, "
         f"{len(runs[0])} seed(s), {len(first.clean)} test images. Accuracy % under "
         f"attack, of the model trained with {names}"
         f"{', mean ± standard deviation over the seeds' * (len(runs[0]) > 1)}.",
@@ -236,6 +239,12 @@ def _engines(results):
         for engine, attacks in engines.items()
     )
     return "Engines: " + "; ".join(listed) + "."
+
+
+def length(recipe):
+    """Says how long a model was trained, and in which precision."""
+    policy = f" in {recipe.dtype_policy}" if recipe.dtype_policy else ""
+    return f"{recipe.epochs} epochs{policy}"
 
 
 def mean(values):

@@ -1,15 +1,8 @@
-"""Figures, as matplotlib's. Series differ in marker and dash as well as in colour."""
+"""Alpha against accuracy."""
 
-from keras_gce.errors import InputError
+from keras_gce.plotting.axes import STYLES, axes_or_new
 
 __all__ = ["alpha_accuracy"]
-
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-STYLES = (
-    {"color": "#0072B2", "marker": "o", "linestyle": "-"},
-    {"color": "#D55E00", "marker": "s", "linestyle": "--"},
-    {"color": "#000000", "marker": "^", "linestyle": ":"},
-)
 
 
 def alpha_accuracy(search, ax=None):
@@ -25,7 +18,7 @@ def alpha_accuracy(search, ax=None):
     Raises:
         InputError: If matplotlib is not installed.
     """
-    figure, ax = _axes(ax)
+    figure, ax = axes_or_new(ax)
     trials = sorted(search.completed, key=lambda trial: trial.alpha)
     alphas = [trial.alpha for trial in trials]
     for (name, label), style in zip(
@@ -34,7 +27,7 @@ def alpha_accuracy(search, ax=None):
             ("crossentropy_accuracy", "robust, attack through cross-entropy"),
             ("adaptive_accuracy", "robust, adaptive (worst case)"),
         ),
-        STYLES,
+        STYLES[:3],
         strict=True,
     ):
         ax.plot(alphas, [100 * getattr(t, name) for t in trials], label=label, **style)
@@ -54,17 +47,3 @@ def alpha_accuracy(search, ax=None):
     ax.set_axisbelow(True)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return figure
-
-
-def _axes(ax):
-    if ax is not None:
-        return ax.figure, ax
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "Figures must have matplotlib installed: pip install keras_gce[plot]"
-        ) from error
-    # Not through pyplot, which would keep each figure in memory.
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    return figure, figure.subplots()
