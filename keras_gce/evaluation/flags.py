@@ -8,7 +8,7 @@ __all__ = ["row_checks"]
 
 # Accuracy; the gap between two attacks that is more than their noise. The authors of
 # AutoAttack warn where Square gains 0.002, as it does on models trained with PGD on
-# MNIST too (0.022, README).
+# MNIST too (0.022, docs/benchmarks.md).
 GAP = 0.05
 REFERENCE = "Carlini et al. 2019 (arXiv 1902.06705), sections 4 and 5"
 BLACK_BOXES = ("Square", "RandomNoise", "Transfer")
