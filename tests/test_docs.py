@@ -360,7 +360,7 @@ def test_links_of_readme_and_messages(site):
     for source in (ROOT / "keras_gce").rglob("*.py"):
         text = re.sub(r'"\s+f?"', "", source.read_text())
         found = re.findall(r"docs/[\w/]+\.md#[\w-]+", text)
-        found += [f"docs/faq.md#{a}" for a in re.findall(r"faq\(.([\w-]+).\)", text)]
+        found += [f"docs/faq.md#{a}" for a in re.findall(r"faq\([\"']([\w-]+)", text)]
         links += [(source.name, link) for link in found]
     assert len(links) > 20
     for page, link in links:

@@ -291,6 +291,7 @@ def test_training_curves(digits):
     above, below = figure.axes
     robust = above.get_lines()[2]
     assert robust.get_xdata().tolist() == [2, 3]
+    assert all(tick % 1 == 0 for tick in below.get_xticks())
     assert robust.get_ydata()[1] == 100 * history.history["val_robust_accuracy"][1]
     assert len(set(looks(above))) == 3 and len(below.get_lines()) == 2
     written = texts(figure)

@@ -122,7 +122,7 @@ def test_ranges_and_other_hyperparameters(parts, tmp_path):
         assert 0.2 <= trial.alpha <= 0.5 and set(trial.values) > {"units", "rate"}
     assert not result.best_model.loss.from_logits
 
-    result = search(parts, tmp_path / "hyperband", tuner="hyperband", epochs=3)
+    result = search(parts, tmp_path / "hyperband", tuner="hyperband", epochs=2)
     assert len(result.trials) >= 2
     assert all(trial.status == "COMPLETED" for trial in result.trials)
 

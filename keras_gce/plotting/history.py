@@ -89,7 +89,9 @@ def training_curves(
     ax.set(ylabel="accuracy (%)", ylim=(-2, 102), title=title)
     if below is not None:
         below.set_ylabel("loss (no unit)")
-    (below or ax).set_xlabel("epoch")
+    last = below or ax
+    last.set_xlabel("epoch")
+    last.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
