@@ -11,7 +11,14 @@ import pytest
 
 from keras_gce import datasets, losses, models
 
+# In a parallel run they would otherwise run alone at the end.
+LONGEST = ("test_tuning.py", "test_backends.py", "test_recipes.py")
+
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
