@@ -7,14 +7,13 @@ j != g and H(q) = -sum_j q_j log q_j:
     guided complement entropy = -p_g**alpha * H(q) / log(K - 1)
 
 Minimising either flattens the wrong classes; the guiding factor p_g**alpha lets
-that count only as far as the true class is already believed.
+that count only as far as the true class is already believed. Under a distribution y
+over the classes (label smoothing, mixup, CutMix) the loss is its expectation,
+sum_g y_g loss(g, p).
 
-Two facts about the source, Chen et al., "Improving Adversarial Robustness via
-Guided Complement Entropy", ICCV 2019 (arXiv 1903.09799). The equations as printed
-carry one minus sign too many: the paper's text (range 0 to -1) and the authors'
-code minimise the negative quantity above, as this module does. And the authors'
-code divides by log(K), the paper by log(K - 1): the paper's is used here, so that
-the ideal prediction has the loss -1.
+The source is Chen et al., "Improving Adversarial Robustness via Guided Complement
+Entropy", ICCV 2019 (arXiv 1903.09799). Its equations carry one minus sign too many, and
+its authors' code divides by log(K): see `guided_complement_entropy`.
 """
 
 import math
@@ -30,6 +29,9 @@ __all__ = [
     "complement_entropy",
     "guided_complement_entropy",
 ]
+
+# How far a distribution's sum may be from 1: bfloat16 rounds each entry by 0.002.
+_TOLERANCE = 0.005
 
 
 @keras.saving.register_keras_serializable(package="keras_gce")
@@ -51,8 +53,8 @@ def complement_entropy(y_true, y_pred, normalize=False, from_logits=False, axis=
     [-0.6931, 0.0]
 
     Args:
-        y_true: True classes: integers of shape `(...)` or `(..., 1)` in [0, K), or
-            one-hot of `y_pred`'s shape.
+        y_true: True classes, or a distribution over them, as for
+            `guided_complement_entropy`.
         y_pred: Predictions of shape `(..., K)`.
         normalize: Whether to divide by log(K - 1). Defaults to `False`.
         from_logits: Whether `y_pred` holds logits rather than probabilities.
@@ -61,12 +63,11 @@ def complement_entropy(y_true, y_pred, normalize=False, from_logits=False, axis=
 
     Returns:
         The loss of each example, of `y_pred`'s shape without the class axis, in
-        [-log(K - 1), 0], or in [-1, 0] with `normalize`. In compiled code, where
-        labels cannot be refused, a label outside [0, K) gives NaN.
+        [-log(K - 1), 0], or in [-1, 0] with `normalize`; in compiled code NaN for a
+        label that would be refused.
 
     Raises:
-        ValueError: If shapes do not match, there are too few classes (2, or 3 with
-            `normalize`), or a label that can be seen lies outside [0, K).
+        ValueError: As `guided_complement_entropy`, of which it is the case alpha = 0.
 
     Reference:
         Chen et al., "Complement Objective Training", ICLR 2019 (arXiv 1903.01182),
@@ -100,9 +101,18 @@ def guided_complement_entropy(
     >>> [round(float(value), 4) for value in loss]
     [-0.5, -1.0]
 
+    Under a soft label, the expectation of the losses of the classes:
+
+    >>> p = [[0.125, 0.4375, 0.4375]]
+    >>> loss = guided_complement_entropy([[0.75, 0.25, 0.0]], p)
+    >>> first, second = (guided_complement_entropy([g], p) for g in (0, 1))
+    >>> round(float((loss - (0.75 * first + 0.25 * second))[0]), 5)
+    0.0
+
     Args:
         y_true: True classes: integers of shape `(...)` or `(..., 1)` in [0, K), or
-            one-hot of `y_pred`'s shape.
+            of `y_pred`'s shape a distribution over the classes, one-hot or soft:
+            entries >= 0 that add up to 1 within 0.005, which half precision keeps.
         y_pred: Predictions of shape `(..., K)`.
         alpha: Exponent of the guiding factor, a finite number >= 0. Defaults to
             1/3, the paper's choice.
@@ -113,13 +123,14 @@ def guided_complement_entropy(
 
     Returns:
         The loss of each example, of `y_pred`'s shape without the class axis, in
-        [-1, 0], or in [-log(K - 1), 0] without `normalize`. In compiled code, where
-        labels cannot be refused, a label outside [0, K) gives NaN.
+        [-1, 0], or in [-log(K - 1), 0] without `normalize`; under a distribution the
+        expectation. In compiled code, where labels cannot be refused, a label outside
+        [0, K) and what is no distribution give NaN.
 
     Raises:
         ValueError: If `alpha` is negative or not finite, shapes do not match, there
-            are too few classes (2, or 3 with `normalize`), or a label that can be
-            seen lies outside [0, K).
+            are too few classes (2, or 1 without `normalize`), or a label that can be
+            seen lies outside [0, K) or is no distribution.
 
     Reference:
         Chen et al., "Improving Adversarial Robustness via Guided Complement
@@ -131,50 +142,47 @@ def guided_complement_entropy(
     y_pred = ops.convert_to_tensor(y_pred)
     if not keras.backend.is_float_dtype(y_pred.dtype):
         y_pred = ops.cast(y_pred, keras.config.floatx())
-    is_true = _one_hot_mask(y_true, y_pred, normalize, axis)
+    y, is_distribution = _labels(y_true, y_pred, normalize, axis)
     if axis not in (-1, len(y_pred.shape) - 1):
         y_pred = ops.moveaxis(y_pred, axis, -1)
-    num_others = y_pred.shape[-1] - 1
 
     dtype = y_pred.dtype
     # Half precision cannot hold the intermediate values; the result fits again.
     z = y_pred if dtype == "float64" else ops.cast(y_pred, "float32")
+    p = None if from_logits else y_pred
     if not from_logits:
         z = _safe_log(z, dtype)
 
-    # Softmax over the K - 1 others, never by dividing by 1 - p_g, which loses every
-    # digit as p_g -> 1. Their entropy is log(K - 1) minus the divergence from
-    # uniform: exactly log(K - 1) where all others are equal.
-    others = ops.where(is_true, ops.cast(-1e30, z.dtype), z)
-    top = ops.max(others, axis=-1, keepdims=True)
-    shifted = others - ops.stop_gradient(top)
-    exp = ops.exp(shifted)
-    total = ops.sum(exp, axis=-1)
-    divergence = ops.sum(exp * shifted, axis=-1) / total + ops.log(num_others / total)
-    # Rounding may leave [0, log(K - 1)] by an ulp; the gradient stays as it is.
-    clipped = ops.clip(divergence, 0.0, math.log(max(num_others, 1)))
-    divergence = divergence + ops.stop_gradient(clipped - divergence)
-    loss = divergence - math.log(num_others)
-    if normalize:
-        loss = divergence / math.log(num_others) - 1.0
-
-    if alpha > 0:
-        z_true = ops.sum(ops.where(is_true, z, 0.0), axis=-1)
-        if from_logits:
-            shifted_true = z_true - ops.stop_gradient(top[..., 0])
-            log_p = -ops.softplus(ops.log(total) - shifted_true)
-            guide = ops.exp(alpha * log_p)
-        else:
-            p_true = ops.sum(ops.where(is_true, y_pred, 0.0), axis=-1)
-            guide = ops.where(p_true > 0, ops.exp(alpha * z_true), 0.0)
-        loss = guide * loss
-
-    loss = ops.where(ops.any(is_true, axis=-1), loss, float("nan"))
+    if is_distribution:
+        y = ops.cast(y, z.dtype)
+        loss = _expected_loss(y, z, p, alpha, normalize)
+        off = ops.abs(ops.sum(y, axis=-1) - 1.0)
+        valid = ops.logical_and(off <= _TOLERANCE, ops.all(y >= 0, axis=-1))
+    else:
+        loss = _loss_of_class(y, z, p, alpha, normalize)
+        valid = ops.any(y, axis=-1)
+    loss = ops.where(valid, loss, float("nan"))
     return ops.cast(loss, dtype)
 
 
+class _FunctionLoss(keras.losses.Loss):
+    """A function with its settings, which a subclass names and keeps as attributes."""
+
+    _function = None
+    _names = ()
+
+    def call(self, y_true, y_pred):
+        return self._function(y_true, y_pred, **self._settings())
+
+    def get_config(self):
+        return {**super().get_config(), **self._settings(), "dtype": self.dtype}
+
+    def _settings(self):
+        return {name: getattr(self, name) for name in self._names}
+
+
 @keras.saving.register_keras_serializable(package="keras_gce")
-class GuidedComplementEntropy(keras.losses.Loss):
+class GuidedComplementEntropy(_FunctionLoss):
     """Computes the guided complement entropy (GCE) between labels and predictions.
 
     ```
@@ -204,24 +212,23 @@ class GuidedComplementEntropy(keras.losses.Loss):
     Args:
         alpha: Exponent of the guiding factor, a finite number >= 0. Defaults to
             1/3, the paper's choice.
-        normalize: Whether to divide by log(K - 1), for K >= 3 classes. Defaults to
-            `True`.
-        from_logits: Whether predictions are logits rather than probabilities.
-            Defaults to `False`.
+        normalize: Whether to divide by log(K - 1). Defaults to `True`.
+        from_logits: Whether predictions are logits. Defaults to `False`.
         axis: The axis of the classes. Defaults to -1.
         reduction: As for Keras's own losses. Defaults to `"sum_over_batch_size"`.
         name: Optional name. Defaults to `"guided_complement_entropy"`.
-        dtype: The dtype of the loss's computations. Defaults to
-            `keras.config.floatx()`.
+        dtype: As for Keras's own losses. Defaults to `keras.config.floatx()`.
 
     Raises:
         ValueError: If `alpha` is negative or not finite; when called, as
             `guided_complement_entropy`.
 
     Reference:
-        Chen et al., "Improving Adversarial Robustness via Guided Complement
-        Entropy", ICCV 2019 (arXiv 1903.09799), Eq. 3.
+        Chen et al., ICCV 2019 (arXiv 1903.09799), Eq. 3.
     """
+
+    _function = staticmethod(guided_complement_entropy)
+    _names = ("alpha", "normalize", "from_logits", "axis")
 
     def __init__(
         self,
@@ -240,29 +247,9 @@ class GuidedComplementEntropy(keras.losses.Loss):
         self.from_logits = from_logits
         self.axis = axis
 
-    def call(self, y_true, y_pred):
-        return guided_complement_entropy(
-            y_true,
-            y_pred,
-            alpha=self.alpha,
-            normalize=self.normalize,
-            from_logits=self.from_logits,
-            axis=self.axis,
-        )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "normalize": self.normalize,
-            "from_logits": self.from_logits,
-            "axis": self.axis,
-            "dtype": self.dtype,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_gce")
-class ComplementEntropy(keras.losses.Loss):
+class ComplementEntropy(_FunctionLoss):
     """Computes the complement entropy between labels and predictions.
 
     ```
@@ -279,23 +266,22 @@ class ComplementEntropy(keras.losses.Loss):
     -0.6931
 
     Args:
-        normalize: Whether to divide by log(K - 1), for K >= 3 classes. Defaults to
-            `False`.
-        from_logits: Whether predictions are logits rather than probabilities.
-            Defaults to `False`.
+        normalize: Whether to divide by log(K - 1). Defaults to `False`.
+        from_logits: Whether predictions are logits. Defaults to `False`.
         axis: The axis of the classes. Defaults to -1.
         reduction: As for Keras's own losses. Defaults to `"sum_over_batch_size"`.
         name: Optional name. Defaults to `"complement_entropy"`.
-        dtype: The dtype of the loss's computations. Defaults to
-            `keras.config.floatx()`.
+        dtype: As for Keras's own losses. Defaults to `keras.config.floatx()`.
 
     Raises:
         ValueError: When called, as `complement_entropy`.
 
     Reference:
-        Chen et al., "Complement Objective Training", ICLR 2019 (arXiv 1903.01182),
-        Eq. 2.
+        Chen et al., ICLR 2019 (arXiv 1903.01182), Eq. 2.
     """
+
+    _function = staticmethod(complement_entropy)
+    _names = ("normalize", "from_logits", "axis")
 
     def __init__(
         self,
@@ -311,24 +297,6 @@ class ComplementEntropy(keras.losses.Loss):
         self.from_logits = from_logits
         self.axis = axis
 
-    def call(self, y_true, y_pred):
-        return complement_entropy(
-            y_true,
-            y_pred,
-            normalize=self.normalize,
-            from_logits=self.from_logits,
-            axis=self.axis,
-        )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "normalize": self.normalize,
-            "from_logits": self.from_logits,
-            "axis": self.axis,
-            "dtype": self.dtype,
-        }
-
 
 def _check_alpha(alpha):
     if (
@@ -342,6 +310,81 @@ def _check_alpha(alpha):
         )
 
 
+def _loss_of_class(is_true, z, p, alpha, normalize):
+    """The loss of the one class that `is_true` names in z of shape (..., K).
+
+    By softmax over the K - 1 others, never by dividing by 1 - p_g, which loses every
+    digit as p_g -> 1.
+    """
+    others = ops.where(is_true, ops.cast(-1e30, z.dtype), z)
+    top = ops.max(others, axis=-1, keepdims=True)
+    shifted = others - ops.stop_gradient(top)
+    exp = ops.exp(shifted)
+    total = ops.sum(exp, axis=-1)
+    weighted = ops.sum(exp * shifted, axis=-1)
+    loss = _negative_entropy(total, weighted, z.shape[-1] - 1, normalize)
+    if alpha > 0:
+        log_p = z_true = ops.sum(ops.where(is_true, z, 0.0), axis=-1)
+        if p is None:
+            shifted_true = z_true - ops.stop_gradient(top[..., 0])
+            log_p = -ops.softplus(ops.log(total) - shifted_true)
+        else:
+            p = ops.sum(ops.where(is_true, p, 0.0), axis=-1)
+        loss = _guide(log_p, p, alpha) * loss
+    return loss
+
+
+def _expected_loss(y, z, p, alpha, normalize):
+    """sum_g y_g loss(g, p), in O(K).
+
+    Where 1 - p_g >= 1/2, sums over the others are sums over all less one term. Only
+    one class can have less, the most probable: it alone goes by `_loss_of_class`. So
+    does the class of a one-hot label, and its loss is that of an integer.
+    """
+    num_classes = z.shape[-1]
+    drawn = y > 0
+    is_hard = ops.sum(ops.cast(drawn, "int32"), axis=-1, keepdims=True) == 1
+    is_pivot = _mask(ops.argmax(ops.where(is_hard, y, z), axis=-1), num_classes)
+
+    shifted = z - ops.stop_gradient(ops.max(z, axis=-1, keepdims=True))
+    exp = ops.exp(shifted)
+    total = ops.sum(exp, axis=-1, keepdims=True)
+    weighted = ops.sum(exp * shifted, axis=-1, keepdims=True)
+    # Nothing is taken out for classes whose result has no weight: their sums could
+    # be 0, and the gradient 0 * NaN.
+    counts = ops.logical_and(drawn, ops.logical_not(is_pivot))
+    own = ops.where(counts, exp, 0.0)
+    losses = _negative_entropy(
+        total - own, weighted - own * shifted, num_classes - 1, normalize
+    )
+    if alpha > 0:
+        log_p = shifted - ops.log(total) if p is None else z
+        losses = _guide(log_p, p, alpha) * losses
+    pivot = _loss_of_class(is_pivot, z, p, alpha, normalize)
+    losses = ops.where(is_pivot, pivot[..., None], losses)
+    return ops.sum(y * losses, axis=-1)
+
+
+def _negative_entropy(total, weighted, count, normalize):
+    """-H of exp(s_j) / total, of total = sum exp(s_j), weighted = sum s_j exp(s_j).
+
+    H is log(count) less the divergence from uniform: exact where all are equal.
+    """
+    divergence = weighted / total + ops.log(count / total)
+    # Rounding may leave [0, log(count)] by an ulp; the gradient stays as it is.
+    clipped = ops.clip(divergence, 0.0, math.log(max(count, 1)))
+    divergence = divergence + ops.stop_gradient(clipped - divergence)
+    if normalize:
+        return divergence / math.log(count) - 1.0
+    return divergence - math.log(count)
+
+
+def _guide(log_p, p, alpha):
+    """p**alpha: from `log_p`, which is a number where the probability `p` is 0."""
+    guide = ops.exp(alpha * log_p)
+    return guide if p is None else ops.where(p > 0, guide, 0.0)
+
+
 def _safe_log(p, dtype):
     """log(p) with log(0) a finite number, and a gradient that `dtype` can hold."""
     smallest_normal = 1.1754944e-38
@@ -353,8 +396,8 @@ def _safe_log(p, dtype):
     return ops.where(p < smallest_pull, ops.stop_gradient(log_p), log_p)
 
 
-def _one_hot_mask(y_true, y_pred, normalize, axis):
-    """Returns the true classes as booleans of shape (..., K), classes last."""
+def _labels(y_true, y_pred, normalize, axis):
+    """Returns a distribution and True, or the true class as booleans and False."""
     rank = len(y_pred.shape)
     if rank == 0 or not -rank <= axis < rank:
         raise ValueError(
@@ -374,13 +417,9 @@ def _one_hot_mask(y_true, y_pred, normalize, axis):
     y_true = ops.convert_to_tensor(y_true)
     shape, expected = list(y_true.shape), list(y_pred.shape)
     if _same_shape(shape, expected):
-        one_hot = ops.moveaxis(y_true, axis, -1) if axis != rank - 1 else y_true
-        if values is not None and not _is_one_hot(values, axis):
-            raise ValueError(
-                "`y_true` must be one-hot (a single 1 for each example, the rest 0) "
-                f"where it has the shape of `y_pred`. Received: y_true={values}"
-            )
-        return ops.cast(one_hot, "bool")
+        if values is not None:
+            _check_distribution(np.moveaxis(values, axis, -1))
+        return ops.moveaxis(y_true, axis, -1) if axis != rank - 1 else y_true, True
     if len(shape) == rank and shape[axis] == 1:
         y_true = ops.squeeze(y_true, axis=axis)
         shape.pop(axis)
@@ -388,7 +427,7 @@ def _one_hot_mask(y_true, y_pred, normalize, axis):
     if not _same_shape(shape, expected):
         raise ValueError(
             "`y_true` must hold integers of `y_pred`'s shape without the class axis, "
-            "or with 1 there, or be one-hot of its shape. "
+            "or with 1 there, or be a distribution of its shape. "
             f"Received: y_true.shape={tuple(y_true.shape)}, "
             f"y_pred.shape={tuple(y_pred.shape)}"
         )
@@ -399,9 +438,16 @@ def _one_hot_mask(y_true, y_pred, normalize, axis):
                 f"`y_true` must hold integers in [0, {num_classes}). "
                 f"Received: y_true with the label {values[wrong][0]}"
             )
+    return _mask(y_true, num_classes), False
+
+
+def _mask(classes, num_classes):
+    """One-hot, as booleans."""
     # Labels may come as floats, since Loss.__call__ casts them.
-    classes = ops.arange(num_classes, dtype="int32")
-    return ops.equal(ops.cast(y_true, "int32")[..., None], classes)
+    dtype = "float32" if keras.backend.is_float_dtype(classes.dtype) else "int32"
+    return ops.equal(
+        ops.cast(classes, dtype)[..., None], ops.arange(num_classes, dtype=dtype)
+    )
 
 
 def _same_shape(shape, expected):
@@ -410,8 +456,17 @@ def _same_shape(shape, expected):
     )
 
 
-def _is_one_hot(values, axis):
-    return bool(((values == 0) | (values == 1)).all() and (values.sum(axis) == 1).all())
+def _check_distribution(values):
+    values = values.astype("float64")
+    sums = values.sum(-1)
+    valid = (abs(sums - 1) <= _TOLERANCE) & (values >= 0).all(-1)
+    if not valid.all():
+        row = np.array2string(values[~valid][0], threshold=10, max_line_width=500)
+        raise ValueError(
+            "`y_true` must be one-hot or a distribution over the classes (entries >= 0 "
+            "that add up to 1) where it has the shape of `y_pred`. "
+            f"Received: y_true={row}, which adds up to {sums[~valid][0]:.6g}"
+        )
 
 
 def _visible(y_true):

@@ -30,9 +30,73 @@ def reference(y, z, alpha, normalize=True):
     return np.array(values) / (math.log(z.shape[1] - 1) if normalize else 1)
 
 
+def soft_reference(y, z, alpha, normalize=True):
+    """Its expectation in float64, as DESIGN has it, class by class, from logits."""
+    z = np.asarray(z, "float64")
+    log_p = z - z.max(-1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
+    expectation = np.zeros(len(z))
+    for g in range(z.shape[1]):
+        others = np.delete(z, g, axis=-1)
+        q = np.exp(others - others.max(-1, keepdims=True))
+        q /= q.sum(-1, keepdims=True)
+        entropy = -np.sum(q * np.log(np.where(q > 0, q, 1)), -1)
+        expectation -= y[:, g] * np.exp(alpha * log_p[:, g]) * entropy
+    return expectation / (math.log(z.shape[1] - 1) if normalize else 1)
+
+
 def random_logits(k, scale, n=200):
     rng = np.random.default_rng(k)
     return (scale * rng.normal(size=(n, k))).astype("float32"), rng.integers(0, k, n)
+
+
+def soft_labels(kind, y, k):
+    """What label smoothing, mixup and a teacher make of integer labels."""
+    one_hot, rng = np.eye(k)[y], np.random.default_rng(0)
+    if kind == "smoothing":
+        return 0.9 * one_hot + 0.1 / k
+    if kind == "mixup":
+        share = rng.random((len(y), 1))
+        return share * one_hot + (1 - share) * one_hot[::-1]
+    return rng.dirichlet(np.ones(k), len(y))
+
+
+def compiled(function):
+    """`function` where its arguments have no values yet."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return pytest.skip("torch runs what Keras compiles eagerly")
+
+
+def gradient_of(function, x):
+    """The gradient of the sum of `function(x)`, on each backend."""
+    x = ops.convert_to_tensor(x)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        gradient = tape.gradient(value, x)
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        gradient = jax.grad(lambda x: ops.sum(function(x)))(x)
+    else:
+        x.requires_grad_()
+        function(x).sum().backward()
+        gradient = x.grad
+    return to_numpy(gradient)
+
+
+def to_numpy(tensor):
+    return ops.convert_to_numpy(ops.cast(tensor, "float32"))
 
 
 @pytest.mark.parametrize("k", [3, 10, 200])
@@ -104,6 +168,101 @@ def test_gradient_is_that_of_the_reference(tf, alpha):
         np.testing.assert_allclose(gradient[:, j], slope, atol=1e-5)
 
 
+@pytest.mark.parametrize("k", [3, 10, 1000])
+@pytest.mark.parametrize("scale", [0.1, 3, 100, 1e4])
+@pytest.mark.parametrize("kind", ["smoothing", "mixup", "teacher"])
+def test_soft_labels_are_the_expectation(kind, k, scale):
+    z, y = random_logits(k, scale, n=20)
+    z[:5] += 20 * np.eye(k, dtype="float32")[y[:5]]  # p_g -> 1
+    z[5:9, :2] = z[5:9].max(-1, keepdims=True)  # the most probable class is two
+    y = soft_labels(kind, y, k).astype("float32")
+    for alpha in (0, 1 / 3, 2):
+        loss = guided_complement_entropy(y, z, alpha, from_logits=True)
+        np.testing.assert_allclose(loss, soft_reference(y, z, alpha), atol=1e-5)
+        if scale <= 3:
+            p = 1.001 * ops.softmax(z)  # nor need they add up to 1 exactly
+            loss = guided_complement_entropy(y, p, alpha) / 1.001**alpha
+            np.testing.assert_allclose(loss, soft_reference(y, z, alpha), atol=1e-5)
+    loss = complement_entropy(y, z, from_logits=True)
+    expected = soft_reference(y, z, 0, normalize=False)
+    np.testing.assert_allclose(loss, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("k", [3, 5, 1000])
+@pytest.mark.parametrize("kind", ["smoothing", "mixup", "teacher"])
+def test_gradient_under_soft_labels(kind, k):
+    z, y = random_logits(k, 3, n=6)
+    z[:3] += 10 * np.eye(k, dtype="float32")[y[:3]]
+    y = soft_labels(kind, y, k)
+    gradient = gradient_of(
+        lambda z: guided_complement_entropy(y, z, from_logits=True), z
+    )
+    h = 1e-5
+    for j in range(min(k, 5)):
+        up, down = z.astype("float64"), z.astype("float64")
+        up[:, j] += h
+        down[:, j] -= h
+        slope = (soft_reference(y, up, 1 / 3) - soft_reference(y, down, 1 / 3)) / 2 / h
+        np.testing.assert_allclose(gradient[:, j], slope, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("alpha", [0, 0.01, 1 / 3, 1])
+def test_value_and_gradient_are_finite_under_soft_labels(dtype, alpha):
+    logits = [[1e4, -1e4, -1e4], [-1e4, 1e4, 1e4], [0, 1e4, -1e4], [-1e4] * 3]
+    tiny = 6e-8  # the least float16
+    probabilities = [[1, 0, 0], [0, 0.5, 0.5], [tiny, 1, 0], [1, tiny, 0], [0, 0, 0]]
+    labels = [[1, 0, 0], [0, 1, 0], [0.5, 0.5, 0], [0.25, 0.25, 0.5], [0, 0.01, 0.99]]
+    for values, from_logits in ((logits, True), (probabilities, False)):
+        y = np.repeat(labels, len(values), axis=0)
+        y_pred = ops.cast(values * len(labels), dtype)
+
+        def loss(y_pred, y=y, from_logits=from_logits):
+            return guided_complement_entropy(y, y_pred, alpha, from_logits=from_logits)
+
+        value = loss(y_pred)
+        assert keras.backend.standardize_dtype(value.dtype) == dtype
+        assert np.isfinite(to_numpy(value)).all()
+        assert np.isfinite(gradient_of(loss, y_pred)).all()
+        if from_logits:
+            expected = soft_reference(y, to_numpy(y_pred), alpha)
+            rounding = {"float16": 1e-3, "bfloat16": 4e-3, "float32": 1e-5}[dtype]
+            np.testing.assert_allclose(to_numpy(value), expected, atol=rounding)
+
+
+@pytest.mark.parametrize("k", [3, 1000])
+@pytest.mark.parametrize("jit", [False, True])
+def test_one_hot_floats_are_the_integers(k, jit):
+    z, y = random_logits(k, 3, n=60)
+    z[:20] += 40 * np.eye(k, dtype="float32")[y[:20]]  # p_g -> 1
+
+    def loss(y, z):
+        return guided_complement_entropy(y, z, from_logits=True)
+
+    one_hot = np.eye(k, dtype="float32")[y]
+    called = compiled(loss) if jit else loss
+    np.testing.assert_allclose(called(one_hot, z), called(y, z), atol=1e-6)
+    assert (to_numpy(called(one_hot, 2e4 * one_hot)) == -1).all()
+    gradients = [gradient_of(lambda z, y=y: called(y, z), z) for y in (one_hot, y)]
+    np.testing.assert_allclose(*gradients, rtol=1e-5, atol=1e-8)
+
+
+def test_classes_without_weight_add_nothing():
+    y, z = [[0.5, 0.5, 0.0, 0.0]], np.array([[3, 1, 9, -2]], "float32")
+    loss = guided_complement_entropy(y, z, from_logits=True)
+    expected = guided_complement_entropy([0, 1], np.repeat(z, 2, 0), from_logits=True)
+    assert float(loss[0]) == pytest.approx(float(ops.mean(expected)), abs=1e-6)
+
+
+def test_many_classes_under_soft_labels():
+    # Equal logits: loss(g, p) = -p_g**alpha = -K**-alpha for each g. K * K floats
+    # would be 6 GB for the four of them.
+    k = 20_000
+    y = np.random.default_rng(0).dirichlet(np.ones(k), 4).astype("float32")
+    loss = guided_complement_entropy(y, np.zeros((4, k), "float32"), from_logits=True)
+    np.testing.assert_allclose(loss, np.full(4, -(k ** (-1 / 3))), atol=1e-6)
+
+
 def test_label_forms():
     z, y = random_logits(5, 2, n=12)
     expected = guided_complement_entropy(y, z, from_logits=True)
@@ -122,12 +281,62 @@ def test_label_forms():
     for form in (y.reshape(3, 4), y.reshape(3, 1, 4), one_hot_first):
         loss = guided_complement_entropy(form, first, from_logits=True, axis=1)
         np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    soft = soft_labels("smoothing", y, 5)
+    expected = soft_reference(soft, z, 1 / 3)
+    for form in (soft.tolist(), ops.convert_to_tensor(soft, "float32")):
+        loss = guided_complement_entropy(form, z, from_logits=True)
+        np.testing.assert_allclose(loss, expected, atol=1e-5)
+    soft_first = np.moveaxis(soft.reshape(3, 4, 5), -1, 1)
+    loss = guided_complement_entropy(soft_first, first, from_logits=True, axis=1)
+    np.testing.assert_allclose(loss, expected.reshape(3, 4), atol=1e-5)
+    boolean = guided_complement_entropy(one_hot > 0, z, from_logits=True)
+    integers = guided_complement_entropy(y, z, from_logits=True)
+    np.testing.assert_array_equal(boolean, integers)
 
 
-def test_a_label_outside_is_nan_where_it_cannot_be_refused(tf):
-    loss = tf.function(lambda y, p: guided_complement_entropy(y, p))
-    values = loss(tf.constant([0, 3, -1]), tf.fill((3, 3), 1 / 3))
-    assert np.isnan(values).tolist() == [False, True, True]
+def test_a_label_outside_is_nan_where_it_cannot_be_refused():
+    loss, p = compiled(guided_complement_entropy), np.full((4, 3), 1 / 3, "float32")
+    values = loss(np.array([0, 3, -1, 2]), p)
+    assert np.isnan(values).tolist() == [False, True, True, False]
+    values = loss(np.array([0, 0.5, np.nan, 2], "float32"), p)
+    assert np.isnan(values).tolist() == [False, True, True, False]
+
+
+NO_DISTRIBUTIONS = [
+    [1.0, 1.0, 0.0],
+    [0.0, 0.0, 0.0],
+    [0.5, 0.49, 0.0],
+    [1.5, -0.5, 0.0],
+    [float("nan"), 1.0, 0.0],
+    [float("inf"), 0.0, 0.0],
+]
+
+
+def test_what_is_no_distribution_is_nan_where_it_cannot_be_refused():
+    y = np.array([[0.2, 0.3, 0.5], *NO_DISTRIBUTIONS], "float32")
+    p = np.tile(np.array([[0.2, 0.3, 0.5]], "float32"), (len(y), 1))
+    values = compiled(guided_complement_entropy)(y, p)
+    assert np.isnan(values).tolist() == [False] + [True] * len(NO_DISTRIBUTIONS)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile("sgd", GuidedComplementEntropy(from_logits=True))
+    assert np.isnan(model.train_on_batch(p[:1], y[1:2]))
+
+
+@pytest.mark.parametrize("y", NO_DISTRIBUTIONS, ids=str)
+def test_what_is_no_distribution_is_refused(y):
+    with pytest.raises(
+        ValueError, match="`y_true` .* distribution .*Received: y_true="
+    ):
+        guided_complement_entropy([[0.2, 0.3, 0.5], y], [[0.2, 0.3, 0.5]] * 2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("k", [3, 10, 1000])
+def test_distributions_in_half_precision(dtype, k):
+    z, y = random_logits(k, 2, n=20)
+    y = soft_labels("smoothing", y, k)
+    loss = guided_complement_entropy(ops.cast(y, dtype), z, from_logits=True)
+    np.testing.assert_allclose(loss, soft_reference(y, z, 1 / 3), atol=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +390,11 @@ def test_class_is_the_function_reduced():
     np.testing.assert_allclose(
         loss(y, z, sample_weight=weights), (each * weights).mean(), rtol=1e-5
     )
+    y = soft_labels("mixup", y, 5)
+    each = soft_reference(y, z, 0.5)
+    np.testing.assert_allclose(
+        loss(y, z, sample_weight=weights), (each * weights).mean(), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -212,6 +426,41 @@ def test_fit(jit_compile, policy):
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < history["loss"][0]
     assert history["accuracy"][-1] > 0.7
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("kind", ["smoothing", "mixup"])
+def test_fit_on_soft_labels(kind, policy):
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 6)).astype("float32")
+    classes = np.argmax(x[:, :4], -1)
+    y = soft_labels("smoothing", classes, 4)
+    inputs = x
+    if kind == "mixup":
+        share = rng.beta(0.2, 0.2, (200, 1))
+        inputs = share * x + (1 - share) * x[::-1]
+        y = share * np.eye(4)[classes] + (1 - share) * np.eye(4)[classes[::-1]]
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(32, activation="relu", dtype=policy),
+            keras.layers.Dense(4, dtype=policy),
+        ]
+    )
+    loss = GuidedComplementEntropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        loss,
+        metrics=["accuracy"],
+        jit_compile=keras.backend.backend() != "torch",
+    )
+    before = loss(y, model.predict(inputs, verbose=0))
+    history = model.fit(inputs, y, batch_size=30, epochs=15, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert history["accuracy"][-1] > max(history["accuracy"][0], 0.7)
+    assert float(loss(y, model.predict(inputs, verbose=0))) < float(before)
+    assert np.mean(np.argmax(model.predict(x, verbose=0), -1) == classes) > 0.7
 
 
 def test_masks_leave_out_what_is_masked():
