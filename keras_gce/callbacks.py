@@ -1,11 +1,14 @@
 """`RobustAccuracy`: the accuracy under attack, in the logs of `fit`."""
 
 import keras
+import numpy as np
 
-from keras_gce.attacks.base import check_integer
-from keras_gce.attacks.logits import unwrap
+from keras_gce.checks import check_integer
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
-from keras_gce.evaluation import evaluate
+from keras_gce.evaluation.evaluate import check_data
+from keras_gce.evaluation.plan import make_plan
+from keras_gce.evaluation.run import run_plan
 
 __all__ = ["RobustAccuracy"]
 
@@ -27,8 +30,8 @@ class RobustAccuracy(keras.callbacks.Callback):
     ```
 
     Args:
-        data: Images and labels of a part that is held out: a pair of arrays, a
-            `Split`, or a `tf.data.Dataset`.
+        data: Images and labels of a part that is held out, in the forms that
+            `keras_gce.evaluate` takes. They are read once, in the first measurement.
         attack: One attack, or a list of attacks, of which the worst case counts for
             each example. Each ascends its own loss: give attacks through several
             losses where the training loss may hide its gradient.
@@ -51,21 +54,21 @@ class RobustAccuracy(keras.callbacks.Callback):
         self.attack = attack
         self.every = every
         self.batch_size = batch_size
+        self._checked = None
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == (self.params or {}).get("epochs")
         if logs is None or not (last or (epoch + 1) % self.every == 0):
             return
-        report = evaluate(
-            unwrap(self.model),
-            self.data,
-            self.attack,
-            threat_model=None,
-            batch_size=self.batch_size,
-            progress=False,
-            worst_case_only=True,
-        )
-        logs["val_robust_accuracy"] = report.worst_case_accuracy
+        classifier = Classifier(self.model)
+        plan = make_plan(self.attack, None, classifier, worst_case_only=True)
+        if self._checked is None:
+            self._checked = check_data(classifier, plan, self.data)
+        x, y = self._checked
+        clean = classifier.right(x, y, self.batch_size)
+        outcomes = run_plan(plan, classifier, x, y, clean, self.batch_size)
+        left = [outcome.robust for outcome in outcomes]
+        logs["val_robust_accuracy"] = float((clean & np.all(left, axis=0)).mean())
 
     def __deepcopy__(self, memo):
         # KerasTuner copies its callbacks for each trial; the data need not be.

@@ -39,8 +39,10 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         args.command(args)
-    except InputError as error:
-        print(f"keras-gce: error: {error}", file=sys.stderr)
+    except ValueError as error:
+        # An InputError, or what Keras and a loss raise where a model doesn't suit them.
+        text = " ".join(str(error).split())
+        print(f"keras-gce: error: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("keras-gce: interrupted", file=sys.stderr)
@@ -205,7 +207,18 @@ def _add_evaluate(commands):
     parser.add_argument("model", metavar="MODEL.keras", help="the model")
     _add_dataset(parser)
     parser.add_argument(
-        "--eps", type=_number, required=True, help="radius of the ball, pixels in [0,1]"
+        "--eps",
+        type=_number,
+        required=True,
+        help="radius of the ball, in the unit of the pixels",
+    )
+    parser.add_argument(
+        "--bounds",
+        type=_any_number,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        default=(0.0, 1.0),
+        help="least and greatest value of a pixel, as the model takes them: 0 255",
     )
     parser.add_argument("--norm", choices=("linf", "l2"), default="linf", help="norm")
     parser.add_argument(
@@ -221,9 +234,8 @@ def _add_evaluate(commands):
     )
     parser.add_argument(
         "--threat-model",
-        choices=("adaptive", "crossentropy", "paper"),
         default="adaptive",
-        help="what the attacks ascend",
+        help="what the attacks ascend: adaptive, crossentropy or paper",
     )
     parser.add_argument(
         "--engine",
@@ -247,22 +259,21 @@ def _evaluate(args):
     page = args.html and files.output_file(args.html)
     from keras_gce import datasets, evaluation
     from keras_gce.attacks import PGD, Transfer
+    from keras_gce.classifier import Classifier
 
     attacks = [_attack(name, args) for name in args.attacks.split(",")]
     model = files.load_model(args.model)
     dataset = datasets.load(args.dataset, data_dir=args.data_dir)
-    if model.output_shape[-1] != dataset.num_classes:
+    num_classes = Classifier(model).num_classes
+    if num_classes != dataset.num_classes:
         raise InputError(
-            f"MODEL must have {dataset.num_classes} outputs, the classes of "
-            f"{args.dataset}. Received: {args.model} with {model.output_shape[-1]}"
-        )
-    if model.input_shape[1:] != dataset.test.images.shape[1:]:
-        raise InputError(
-            f"MODEL must take images of shape {dataset.test.images.shape[1:]}, as in "
-            f"{args.dataset}. Received: {args.model} for {model.input_shape[1:]}"
+            f"MODEL must have {dataset.num_classes} classes, as {args.dataset} has. "
+            f"Received: {args.model} with {num_classes}"
         )
     if args.source:
-        attack = PGD(eps=args.eps, norm=args.norm, step_size=args.eps / 16)
+        attack = PGD(
+            eps=args.eps, norm=args.norm, bounds=args.bounds, step_size=args.eps / 16
+        )
         attacks.append(Transfer(source=files.load_model(args.source), attack=attack))
     test = dataset.test.take(min(args.examples, len(dataset.test)))
     report = evaluation.evaluate(
@@ -273,6 +284,7 @@ def _evaluate(args):
         batch_size=args.batch_size,
         checkpoint=args.checkpoint,
         diagnostics=True,
+        bounds=args.bounds,
     )
     command = shlex.join(["keras-gce", *args.argv])
     report = dataclasses.replace(
@@ -282,7 +294,13 @@ def _evaluate(args):
     )
     print(report.to_markdown())
     if page and args.eps:
-        attack = PGD(eps=args.eps, norm=args.norm, step_size=args.eps / 16, seed=0)
+        attack = PGD(
+            eps=args.eps,
+            norm=args.norm,
+            bounds=args.bounds,
+            step_size=args.eps / 16,
+            seed=0,
+        )
         report = dataclasses.replace(
             report,
             curves=evaluation.accuracy_curves(
@@ -577,6 +595,15 @@ def _number(text):
             f"must be a finite number >= 0, such as 0.3 or 1/3. Received: {text}"
         )
     return value
+
+
+def _any_number(text):
+    try:
+        return float(fractions.Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"must be a finite number. Received: {text}"
+        ) from error
 
 
 def _count(text):

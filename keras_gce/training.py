@@ -5,37 +5,54 @@ and attacked, and it is compiled with the same loss and optimizer.
 """
 
 import dataclasses
+import types
 import warnings
 
+import h5py
 import keras
 import numpy as np
 from keras import ops, tree
 
 from keras_gce import backend
-from keras_gce.attacks.base import check_integer, check_number, serializable
-from keras_gce.attacks.logits import ends_in_softmax, logits_of
+from keras_gce.attacks.base import Attack, serializable
+from keras_gce.checks import check_images, check_integer, check_number
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError, faq
 from keras_gce.losses import ComplementEntropy
 
 __all__ = ["MART", "TRADES", "AdversarialModel", "ComplementObjectiveModel"]
 
 
+# Of a weights file: what the wrapped model has no place for.
+COMPLEMENT = "keras_gce_complement_optimizer"
+
+
 class _Wrapper(keras.Model):
     """Trains the model that it wraps, and stands for it elsewhere."""
 
-    # `attacks.logits.unwrap` looks for it.
+    # `Classifier` looks for it.
     wraps_model = True
 
     def __init__(self, model, name=None):
-        logits_of(model)  # refuses several inputs or outputs, and what is not built
+        # Refuses several inputs or outputs, and what is not built.
+        num_classes = Classifier(model).num_classes
         super().__init__(
             name=name or f"{self.NAME}_{model.name}", dtype=model.dtype_policy
         )
         self.model = model
-        self.num_classes = model.output_shape[-1]
+        self.num_classes = num_classes
         self.built = True
+        self._looked = False
+
+    @property
+    def classifier(self):
+        """The `Classifier` of the wrapped model, as it is compiled now."""
+        return Classifier(self.model)
 
     def call(self, inputs, training=None):
+        if self.model.built and self.classifier.takes_whole_numbers:
+            (images,) = tree.flatten(inputs)
+            return self.classifier.outputs(images, training)
         return self.model(inputs, training=training)
 
     def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **kwargs):
@@ -48,6 +65,26 @@ class _Wrapper(keras.Model):
     def save(self, filepath, overwrite=True, **kwargs):
         """Saves the wrapped model; see `keras.Model.save`."""
         self.model.save(filepath, overwrite=overwrite, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        """Saves the wrapped model's weights, as `save` saves the wrapped model."""
+        self.model.save_weights(filepath, overwrite=overwrite, **kwargs)
+
+    def load_weights(self, filepath, **kwargs):
+        """Loads weights of the wrapped model; see `keras.Model.load_weights`."""
+        self.model.load_weights(filepath, **kwargs)
+
+    def save_state(self, filepath):
+        """Saves all that a training continues from: optimizers, and the weights.
+
+        Args:
+            filepath: Path of the file, which ends in `.weights.h5`.
+        """
+        super().save_weights(filepath)
+
+    def load_state(self, filepath):
+        """Loads what `save_state` saved."""
+        super().load_weights(filepath)
 
     def export(self, filepath, **kwargs):
         """Exports the wrapped model; see `keras.Model.export`."""
@@ -66,24 +103,87 @@ class _Wrapper(keras.Model):
             }
         )
 
-    def fit(self, *args, **kwargs):
-        """Trains; see `keras.Model.fit`. Warns where accuracy has stayed at chance."""
-        history = super().fit(*args, **kwargs)
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Trains; see `keras.Model.fit`.
+
+        It looks at the first batch before it trains, and warns where accuracy has
+        stayed at chance.
+
+        Raises:
+            InputError: If the first batch is not what `look` takes.
+        """
+        if not self._looked:
+            x = self._look_at_first(x, y)
+        history = super().fit(x, y, *args, **kwargs)
+        self._warn_at_chance(history)
+        return history
+
+    def look(self, x, y):
+        """Refuses a batch that can't be trained on; `fit` asks it of its first one.
+
+        Args:
+            x: Images of shape `(N, ...)`.
+            y: Their classes: integers, one-hot, or a distribution over the classes.
+
+        Raises:
+            InputError: If `x` or `y` holds several tensors, or labels are no classes.
+        """
+        _one("x", x)
+        labels = keras.ops.convert_to_numpy(_one("y", y))
+        if _is_distribution(y, self.num_classes):
+            labels = np.zeros(len(labels))  # The loss looks at its sums.
+        wrong = (labels < 0) | (labels >= self.num_classes) | (labels != labels // 1)
+        if labels.size != len(labels) or wrong.any():
+            seen = (
+                labels[wrong][0] if wrong.any() else f"labels of shape {labels.shape}"
+            )
+            raise InputError(
+                f"`y` must hold integers in [0, {self.num_classes}), the classes of "
+                f"the model, or a distribution over them. Received: {seen}"
+            )
+        self._looked = True
+
+    def _look_at_first(self, x, y):
+        """Looks at the first batch of what `fit` is given, and gives it back whole."""
+        if y is not None:  # arrays
+            some = slice(None, 1024)
+            self.look(*(tree.map_structure(lambda a: a[some], one) for one in (x, y)))
+            return x
+        if isinstance(x, types.GeneratorType):
+            first = next(x, None)
+            if first is not None:
+                self._look_at(first)
+                x = _again(first, x)
+        elif isinstance(x, keras.utils.PyDataset):
+            self._look_at(x[0])
+        elif x is not None and not hasattr(x, "shape"):
+            # A tf.data.Dataset or a torch DataLoader: iterables that begin anew.
+            self._look_at(next(iter(x)))
+        return x
+
+    def _look_at(self, batch):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if y is not None:
+            self.look(x, y)
+
+    def _warn_at_chance(self, history):
         chance = 1 / self.num_classes
+        # The share of the greatest class may be somewhat above 1 / K.
+        most = chance + min(0.05 * (1 - chance), 0.5 * chance)
         for name, values in history.history.items():
             if name.endswith("accuracy") and not name.startswith("val_") and values:
-                # The share of the greatest class may be somewhat above 1 / K.
-                if values[-1] < chance + 0.05 * (1 - chance):
+                if values[-1] < most:
                     warnings.warn(
                         f"Training has stayed at chance: {name} {values[-1]:.1%} of "
-                        f"{self.num_classes} classes. An attack at full strength from "
-                        "the first step on may do that: give `warmup_steps`, a "
-                        "smaller `eps`, or a smaller learning rate"
+                        f"{self.num_classes} classes. {self._advice}"
                         + faq("training-stays-at-chance"),
-                        stacklevel=2,
+                        stacklevel=3,
                     )
                 break
-        return history
+
+    @property
+    def _advice(self):
+        return "Give a smaller learning rate"
 
 
 @serializable
@@ -122,7 +222,7 @@ class TRADES:
 
     def prepare(self, attack):
         """The attack as the objective has it."""
-        if not getattr(attack, "random_start", False) or attack.restarts > 1:
+        if not attack.random_start or attack.restarts > 1:
             raise InputError(
                 "`attack` must be PGD with random_start=True and restarts=1 for "
                 f"TRADES. Received: attack={attack!r}"
@@ -131,7 +231,7 @@ class TRADES:
 
     def labels(self, model, x, classes):
         """What the attack gets as labels."""
-        return ops.softmax(logits_of(model)(x))
+        return ops.softmax(model.logits(x))
 
     def loss(self, primary, mean, y, classes, natural, adversarial, log_p):
         divergence = _divergence(log_p(natural), log_p(adversarial))
@@ -229,7 +329,7 @@ class AdversarialModel(_Wrapper):
     Args:
         model: The `keras.Model`: one input (or a structure with one tensor in it) in
             the attack's bounds, one output of shape `(N, K)`; see
-            `keras_gce.attacks.logits_of`.
+            `keras_gce.classifier.Classifier` for what is taken.
         attack: FGSM, BIM, PGD or MIM. What is random in it is decided by its seed and
             the number of the update; with `seed=None` by a seed drawn now from
             Python's generator, which `keras.utils.set_random_seed` seeds.
@@ -271,7 +371,7 @@ class AdversarialModel(_Wrapper):
         name=None,
     ):
         super().__init__(model, name=name)
-        if not hasattr(attack, "perturb") or attack.targeted:
+        if not isinstance(attack, Attack) or not attack.trains or attack.targeted:
             raise InputError(
                 "`attack` must be FGSM, BIM, PGD or MIM, untargeted. "
                 f"Received: attack={attack!r}"
@@ -308,7 +408,7 @@ class AdversarialModel(_Wrapper):
         # Before the data there is a state where the backend is stateless.
         *state, data = args
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        images = self._images(x)
+        images = _one("x", x)
         with backend.state_scope(self, *state):
             adversarial = tree.pack_sequence_as(x, [self._perturb(images, y)])
         if self._objective is None:
@@ -316,7 +416,7 @@ class AdversarialModel(_Wrapper):
 
         def both(first, second):
             return tree.map_structure(
-                lambda a, b: ops.concatenate([a, b]), first, second
+                lambda a, b: ops.concatenate([ops.cast(a, b.dtype), b]), first, second
             )
 
         doubled = (both(x, adversarial), both(y, y))
@@ -329,10 +429,13 @@ class AdversarialModel(_Wrapper):
     ):
         if not training or self._objective is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        y, _ = ops.split(y, 2)
-        natural, adversarial = ops.split(y_pred, 2)
+
+        def half(structure, number):
+            return tree.map_structure(lambda v: ops.split(v, 2)[number], structure)
+
+        y, natural, adversarial = half(y, 0), half(y_pred, 0), half(y_pred, 1)
         if sample_weight is not None:
-            sample_weight, _ = ops.split(sample_weight, 2)
+            sample_weight = half(sample_weight, 0)
 
         def primary(y, y_pred):
             return super(AdversarialModel, self).compute_loss(
@@ -342,32 +445,46 @@ class AdversarialModel(_Wrapper):
         def mean(values):
             return _Reduced(_reduction(self.loss))(values, values, sample_weight)
 
-        def log_p(y_pred):
-            y_pred = ops.cast(y_pred, "float32")
-            if ends_in_softmax(self.model):
-                return ops.log(ops.maximum(y_pred, 1e-12))
-            return ops.log_softmax(y_pred)
-
-        classes = _classes(y, self.num_classes)
+        classes, log_p = (
+            _classes(y, self.num_classes),
+            self.classifier.log_probabilities,
+        )
         return self._objective.loss(
             primary, mean, y, classes, natural, adversarial, log_p
         )
 
-    def _images(self, x):
-        tensors = tree.flatten(x)
-        if len(tensors) != 1:
-            raise InputError(
-                f"`x` must hold one tensor, the images. Received: {len(tensors)}"
-            )
-        return tensors[0]
+    def look(self, x, y):
+        """Refuses a batch that can't be trained on; `fit` asks it of its first one.
+
+        Args:
+            x: Images of shape `(N, ...)` within the attack's bounds.
+            y: Their classes: integers, one-hot, or a distribution over the classes.
+
+        Raises:
+            InputError: If `x` or `y` holds several tensors, images lie outside the
+                bounds or are NaN, or labels are no classes.
+        """
+        images = keras.ops.convert_to_numpy(_one("x", x))
+        check_images(images, self.attack.bounds, self.classifier.input_shape)
+        super().look(x, y)
+
+    @property
+    def _advice(self):
+        # Not again what was given.
+        warm_up = "" if self.warmup_steps else "`warmup_steps`, "
+        return (
+            "An attack at full strength from the first step on may do that: give "
+            f"{warm_up}a smaller `eps`, or a smaller learning rate"
+        )
 
     def _perturb(self, images, y):
-        """Returns the adversarial images of a batch, in compiled code."""
-        images = ops.convert_to_tensor(images)
-        dtype, images = images.dtype, ops.cast(images, "float32")
-        labels = _classes(y, self.num_classes)
+        """Returns the adversarial images of a batch, float32, in compiled code."""
+        # Not in the dtype of the images: in integers they would leave the ball.
+        images = ops.cast(ops.convert_to_tensor(images), "float32")
+        labels, classifier = _classes(y, self.num_classes), self.classifier
+        classifier.one_hot_labels = _is_distribution(y, self.num_classes)
         if self._objective is not None:
-            labels = self._objective.labels(self.model, images, labels)
+            labels = self._objective.labels(classifier, images, labels)
         # The optimizer's count of updates is in every checkpoint: a training that
         # continues from one draws the same numbers as one that never stopped.
         updates = ops.cast(self.optimizer.iterations, "int32")
@@ -378,9 +495,9 @@ class AdversarialModel(_Wrapper):
             for name in ("eps", "step_size"):
                 settings[name] = settings[name] * ops.minimum(share, 1.0)
         adversarial = self._inner.perturb(
-            self.model, images, labels, training=self.attack_training, **settings
+            classifier, images, labels, training=self.attack_training, **settings
         )
-        return ops.stop_gradient(ops.cast(adversarial, dtype))
+        return ops.stop_gradient(adversarial)
 
     def get_config(self):
         return {
@@ -418,7 +535,7 @@ class ComplementObjectiveModel(_Wrapper):
 
     Args:
         model: The `keras.Model`, with one output of shape `(N, K)`, K >= 3; see
-            `keras_gce.attacks.logits_of`.
+            `keras_gce.classifier.Classifier`.
         name: Name of the wrapper. Defaults to `None`.
 
     Raises:
@@ -472,6 +589,29 @@ class ComplementObjectiveModel(_Wrapper):
                 self.optimizer.learning_rate
             )
 
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        """Saves the wrapped model's weights, and apart the second optimizer's state.
+
+        The file loads into the wrapped model alone, too, which has no second optimizer;
+        `keras.callbacks.BackupAndRestore` continues from it.
+        """
+        super().save_weights(filepath, overwrite=overwrite, **kwargs)
+        if self.complement_optimizer is not None:
+            with h5py.File(filepath, "a") as file:
+                group = file.create_group(COMPLEMENT)
+                for i, variable in enumerate(self.complement_optimizer.variables):
+                    group[str(i)] = keras.ops.convert_to_numpy(variable.value)
+
+    def load_weights(self, filepath, **kwargs):
+        """Loads what `save_weights` saved, or weights of the wrapped model alone."""
+        super().load_weights(filepath, **kwargs)
+        if self.complement_optimizer is not None and h5py.is_hdf5(filepath):
+            with h5py.File(filepath, "r") as file:
+                group = file.get(COMPLEMENT, {})
+                for i, variable in enumerate(self.complement_optimizer.variables):
+                    if str(i) in group:
+                        variable.assign(group[str(i)][()])
+
     @property
     def non_trainable_variables(self):
         # Stateless backends carry from step to step what is in these lists.
@@ -484,7 +624,7 @@ class ComplementObjectiveModel(_Wrapper):
         result = super().train_step(*args)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
         complement = ComplementEntropy(
-            from_logits=not ends_in_softmax(self.model), reduction=_reduction(self.loss)
+            from_logits=self.classifier.from_logits, reduction=_reduction(self.loss)
         )
         classes = _classes(y, self.num_classes)
 
@@ -493,7 +633,7 @@ class ComplementObjectiveModel(_Wrapper):
                 self.complement_optimizer.learning_rate = (
                     self._rate_ratio * self.optimizer.learning_rate
                 )
-            y_pred = self(x, training=True)
+            (y_pred,) = tree.flatten(self(x, training=True))
             value = complement(classes, y_pred, sample_weight) / (self.num_classes - 1)
             for loss in self.losses:
                 value += self._aggregate_additional_loss(loss)
@@ -521,9 +661,29 @@ def _has_own_rate(optimizer):
     return isinstance(optimizer.learning_rate, keras.Variable)
 
 
+def _one(name, structure):
+    """Returns the one tensor of a structure."""
+    tensors = tree.flatten(structure)
+    if len(tensors) != 1:
+        raise InputError(
+            f"`{name}` must hold one tensor. Received: {name} with {len(tensors)}"
+        )
+    return tensors[0]
+
+
+def _again(first, rest):
+    yield first
+    yield from rest
+
+
+def _is_distribution(y, num_classes):
+    shape = ops.convert_to_tensor(_one("y", y)).shape
+    return len(shape) == 2 and shape[-1] == num_classes
+
+
 def _classes(y, num_classes):
     """Integer labels of shape (N,) from any form that Keras's losses take."""
-    y = ops.convert_to_tensor(y)
+    y = ops.convert_to_tensor(_one("y", y))
     if len(y.shape) == 2:
         y = ops.argmax(y, -1) if y.shape[-1] == num_classes else y[:, 0]
     return ops.cast(y, "int32")

@@ -9,6 +9,7 @@ from keras.ops import convert_to_numpy as to_numpy
 from keras_gce import backend, evaluate, models
 from keras_gce.attacks import APGD, PGD
 from keras_gce.attacks.ball import TensorSeed
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 
@@ -20,7 +21,7 @@ def images(digits):
 def algorithm_1(model, x, y, eps, steps, seed):
     """One example after the other; returns the best point and how often it halved."""
     seed = TensorSeed(ops.convert_to_tensor(np.array([seed, 0], "int32")))
-    noise = to_numpy(keras.random.uniform(x.shape, -1.0, 1.0, seed=seed))
+    noise = to_numpy(seed.uniform(x.shape, -1.0, 1.0))
     noise = noise / np.abs(noise).max(axis=(1, 2, 3), keepdims=True)
 
     def value_and_gradient(image, label):
@@ -128,7 +129,11 @@ def test_restarts_start_elsewhere_and_keep_the_greatest_loss(attack, norm):
     assert (often >= once).all() and (often > once + 0.1).sum() >= 3
     # In `evaluate` too: what PGD returns of those not broken is where it ended.
     ends = [
-        to_numpy(PGD(eps=0.2, restarts=n, seed=0).run(model, x, y, stop_early=True))
+        to_numpy(
+            PGD(eps=0.2, restarts=n, seed=0).run(
+                Classifier(model), x, y, stop_early=True
+            )
+        )
         for n in (1, 2)
     ]
     assert np.abs(ends[0] - ends[1]).max() > 0.01

@@ -64,7 +64,7 @@ def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
         ("none.keras, no file", "evaluate", "none.keras", *evaluate),
         ("nonsense.keras", "evaluate", str(nonsense), *evaluate),
         ("with 7", "evaluate", str(narrow), *evaluate),
-        ("(32, 32, 3)", "evaluate", str(wide), *evaluate),
+        ("(N, 32, 32, 3)", "evaluate", str(wide), *evaluate),
         ("svhn", "evaluate", saved, "--dataset", "svhn", "--eps", "0.1"),
         ("Received: cw", "evaluate", saved, *evaluate, "--attacks", "fgsm,cw"),
         ("-1", "evaluate", saved, "--dataset", "digits", "--eps=-1"),

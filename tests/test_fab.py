@@ -9,6 +9,7 @@ from scipy.optimize import linprog, minimize
 from keras_gce import backend, models
 from keras_gce.attacks import APGD, FAB
 from keras_gce.attacks.fab import _to_plane
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 
@@ -125,7 +126,7 @@ def test_stays_in_the_ball_and_breaks_about_what_apgd_breaks(
     np.testing.assert_array_equal(left(x_adv), left(x) & ~moved)
     apgd = left(APGD(eps=eps, norm=norm, seed=0)(xe_model, x, y))
     assert abs(left(x_adv).mean() - apgd.mean()) <= 0.1
-    early = to_numpy(attack.run(xe_model, x, y, stop_early=True))
+    early = to_numpy(attack.run(Classifier(xe_model), x, y, stop_early=True))
     np.testing.assert_array_equal(left(early), left(x_adv))
     np.testing.assert_array_equal(attack(xe_model, x, y), x_adv)
     still = FAB(eps=0, norm=norm, steps=2)(xe_model, x, y)

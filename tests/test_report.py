@@ -76,8 +76,8 @@ def test_broken_json_is_refused(report):
     ):
         with pytest.raises(InputError, match="JSON of a report"):
             RobustnessReport.from_json(json.dumps(broken))
-    with pytest.raises(InputError, match="schema_version=3"):
-        RobustnessReport.from_json(json.dumps(data | {"schema_version": 3}))
+    with pytest.raises(InputError, match="schema_version=4"):
+        RobustnessReport.from_json(json.dumps(data | {"schema_version": 4}))
 
 
 def test_interval_is_wilsons():

@@ -12,6 +12,7 @@ from keras.ops import convert_to_numpy as to_numpy
 from keras_gce import backend
 from keras_gce.attacks import JSMA, CarliniWagnerL2
 from keras_gce.attacks.jsma import best_pair
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 
@@ -173,13 +174,13 @@ def test_jsma_in_other_bounds():
 def test_targets(xe_model, images):
     x, y = images
     attack = JSMA(seed=4)
-    drawn = attack.targets(xe_model, x, y, 4)
+    drawn = attack.targets(Classifier(xe_model), x, y, 4)
     assert (drawn != y).all() and len(set((drawn - y) % 10)) > 5
-    np.testing.assert_array_equal(drawn, attack.targets(xe_model, x, y, 4))
-    assert (drawn != attack.targets(xe_model, x, y, 5)).any()
+    np.testing.assert_array_equal(drawn, attack.targets(Classifier(xe_model), x, y, 4))
+    assert (drawn != attack.targets(Classifier(xe_model), x, y, 5)).any()
     # The images alone do not show the targets: the same call gives the same images.
     np.testing.assert_array_equal(attack(xe_model, x, y), attack(xe_model, x, y))
-    least = JSMA(target="least_likely").targets(xe_model, x, y, 0)
+    least = JSMA(target="least_likely").targets(Classifier(xe_model), x, y, 0)
     z = xe_model.predict(x, verbose=0)
     z[np.arange(len(y)), y] = np.inf
     np.testing.assert_array_equal(least, z.argmin(1))
@@ -239,7 +240,7 @@ def test_cw_invariants_and_targets(xe_model, images):
         assert x_adv.dtype == np.float32 and np.isfinite(x_adv).all()
         assert x_adv.min() >= 0 and x_adv.max() <= 1
         assert (classes(xe_model, x_adv) != y).all()
-        targets = attack.targets(xe_model, x, y, 0)
+        targets = attack.targets(Classifier(xe_model), x, y, 0)
         if targets is not None:
             assert (classes(xe_model, x_adv) == targets).all()
         distortion[target] = l2(x_adv, x)

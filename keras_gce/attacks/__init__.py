@@ -8,8 +8,8 @@ from keras_gce.attacks.carlini_wagner import CarliniWagnerL2
 from keras_gce.attacks.fab import FAB
 from keras_gce.attacks.gradient import BIM, FGSM, MIM, PGD
 from keras_gce.attacks.jsma import JSMA
-from keras_gce.attacks.logits import logits_of
 from keras_gce.attacks.square import Square
+from keras_gce.classifier import logits_of
 
 __all__ = [
     "APGD",

@@ -2,25 +2,19 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.ball import TensorSeed, interval, normalize, project, round_down
-from keras_gce.attacks.base import (
-    BallAttack,
-    LossAttack,
-    check_integer,
-    serializable,
-)
-from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.base import BallAttack, LossAttack, serializable
 from keras_gce.attacks.objectives import (
-    clearly_above_0,
-    margin,
+    gradient_of,
     objective,
+    succeeds,
     targeted_dlr,
 )
+from keras_gce.checks import check_integer
 from keras_gce.errors import InputError
 
 __all__ = ["APGD", "APGDT"]
@@ -72,12 +66,11 @@ class APGD(LossAttack):
         _check(self)
         check_integer("eot_iter", self.eot_iter, least=1)
 
-    def run(self, model, x, y, seed=None, stop_early=False):
-        loss = getattr(model, "loss", None) if self.loss == "training" else None
-        return _run(self, model, x, y, seed, stop_early, key=loss)
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        return _run(self, classifier, x, y, seed, stop_early, self.eot_iter)
 
-    def objective(self, model):
-        loss = objective(self.loss, model)
+    def objective(self, classifier):
+        loss = objective(self.loss, classifier)
         return lambda y, _, z: loss(y, z)
 
 
@@ -131,18 +124,20 @@ class APGDT(BallAttack):
         """The attack's name in reports."""
         return "APGD-T"
 
-    def run(self, model, x, y, seed=None, stop_early=False):
-        num_classes = model.output_shape[-1]
-        if num_classes < 4:
+    def check(self, classifier, shape):
+        super().check(classifier, shape)
+        if classifier.num_classes < 4:
             raise InputError(
                 "`model` must have at least 4 classes for APGD-T, whose loss has the "
                 'four greatest logits; for fewer run APGD(loss="margin"). '
-                f"Received: {num_classes} classes"
+                f"Received: {classifier.num_classes} classes"
             )
-        targets = min(self.num_targets, num_classes - 1)
-        return _run(self, model, x, y, seed, stop_early, targets)
 
-    def objective(self, model):
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        targets = min(self.num_targets, classifier.num_classes - 1)
+        return _run(self, classifier, x, y, seed, stop_early, 1, targets)
+
+    def objective(self, classifier):
         return targeted_dlr
 
 
@@ -151,16 +146,15 @@ def _check(attack):
     check_integer("restarts", attack.restarts, least=1)
 
 
-def _run(attack, model, x, y, seed, stop_early, targets=0, key=None):
+def _run(attack, classifier, x, y, seed, stop_early, passes, targets=0):
     steps = attack.steps
-    same = {"eps": 1.0, "steps": 1, "restarts": 1, "seed": None}
-    return backend.run_compiled(
-        model,
-        key=(dataclasses.replace(attack, **same), key, stop_early),
-        fn=lambda *args, **kwargs: _perturb(
-            attack, targets, *args, **kwargs, stop_early=stop_early
+    return attack.compiled(
+        classifier,
+        lambda *args, **kwargs: _perturb(
+            attack, targets, passes, *args, **kwargs, stop_early=stop_early
         ),
         batch=(x, y),
+        key=(targets, passes, stop_early),
         settings={
             "eps": round_down(attack.eps),
             "steps": np.int32(steps),
@@ -169,16 +163,16 @@ def _run(attack, model, x, y, seed, stop_early, targets=0, key=None):
             "first_look": np.int32(max(int(0.22 * steps), 1)),
             "least_look": np.int32(max(int(0.06 * steps), 1)),
             "sooner": np.int32(max(int(0.03 * steps), 1)),
-            "seed": np.array([attack.draw_seed(seed), 0], "int32"),
+            "seed": attack.draw_seed(seed),
         },
-        jit_compile=False,
     )
 
 
 def _perturb(
     attack,
     targets,
-    model,
+    passes,
+    classifier,
     x,
     y,
     eps,
@@ -190,7 +184,7 @@ def _perturb(
     seed,
     stop_early,
 ):
-    logits, loss = logits_of(model), attack.objective(model)
+    logits, loss = classifier.logits, attack.objective(classifier)
     sign = -1.0 if attack.targeted else 1.0
     by_example = (-1,) + (1,) * (len(x.shape) - 1)
 
@@ -200,9 +194,10 @@ def _perturb(
 
     def gradient_at(images, y, target):
         def once():
-            return backend.gradient_of(lambda v: values(v, y, target), images)
+            return gradient_of(
+                classifier, lambda v: values(v, y, target), images, attack.bounds
+            )
 
-        passes = getattr(attack, "eot_iter", 1)
         if passes == 1:
             return once()
 
@@ -224,9 +219,9 @@ def _perturb(
     def start(restart, x, limits):
         here = TensorSeed(seed, restart)
         if attack.norm == "l2":
-            noise = normalize(keras.random.normal(ops.shape(x), seed=here), "l2")
+            noise = normalize(here.normal(ops.shape(x)), "l2")
         else:
-            noise = keras.random.uniform(ops.shape(x), -1.0, 1.0, seed=here)
+            noise = here.uniform(ops.shape(x), -1.0, 1.0)
             axes = tuple(range(1, len(x.shape)))
             most = ops.max(ops.abs(noise), axis=axes, keepdims=True)
             noise = noise / ops.maximum(most, 1e-12)
@@ -246,7 +241,7 @@ def _perturb(
         target = ops.take(wrong, restart // restarts, axis=1) if targets else None
         gradient, value, z = gradient_at(now, y, target)
         gradient, value = ops.nan_to_num(gradient), ops.nan_to_num(value)
-        success = clearly_above_0(sign * margin(y, z), z)
+        success = succeeds(y, z, attack.targeted)
         better = ~won & (success | (value > kept_value))
         kept = choose(better, now, kept)
         kept_value = ops.where(better, value, kept_value)

@@ -1,14 +1,13 @@
 """AutoAttack: the ensemble of attacks that needs no tuning."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
-from keras import ops
 
 from keras_gce.attacks.apgd import APGD, APGDT
 from keras_gce.attacks.base import BallAttack, serializable
 from keras_gce.attacks.fab import FAB
-from keras_gce.attacks.logits import predict_logits
 from keras_gce.attacks.square import Square
 from keras_gce.errors import InputError
 
@@ -51,6 +50,8 @@ class AutoAttack(BallAttack):
 
     version: str = "standard"
 
+    ensemble: ClassVar[str] = "AutoAttack"
+
     def __post_init__(self):
         super().__post_init__()
         if self.version not in VERSIONS:
@@ -63,6 +64,11 @@ class AutoAttack(BallAttack):
                 "`targeted` must be False: AutoAttack chooses its targets itself. "
                 "Received: targeted=True"
             )
+
+    @property
+    def rows(self):
+        """The attacks, in their order."""
+        return self.attacks
 
     @property
     def attacks(self):
@@ -86,9 +92,8 @@ class AutoAttack(BallAttack):
             )
         return (APGD(**common), *targeted, Square(**common))
 
-    def check_model(self, model):
-        """Refuses a model with too few classes."""
-        num_classes = model.output_shape[-1]
+    def check(self, classifier, shape):
+        num_classes = classifier.num_classes
         least = 3 if self.version == "rand" else 4
         if num_classes < least:
             raise InputError(
@@ -96,15 +101,16 @@ class AutoAttack(BallAttack):
                 f'"{self.version}" version; for fewer run APGD(loss="margin"), FAB and '
                 f"Square. Received: {num_classes} classes"
             )
+        for attack in self.attacks:
+            attack.check(classifier, shape)
 
-    def run(self, model, x, y, seed=None, stop_early=False):
-        self.check_model(model)
-        x_adv, left = np.array(x), np.arange(len(x))
-        for attack in (None, *self.attacks):
-            if attack is not None:
-                moved = attack.run(model, x[left], y[left], seed, stop_early=True)
-                x_adv[left] = np.asarray(moved)
-            left = left[predict_logits(model, x_adv[left]).argmax(-1) == y[left]]
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        x_adv = np.array(x)
+        left = np.flatnonzero(classifier.right(x, y))
+        for attack in self.attacks:
             if not len(left):
                 break
-        return ops.convert_to_tensor(x_adv)
+            moved = attack.run(classifier, x[left], y[left], seed, stop_early=True)
+            x_adv[left] = np.asarray(moved)
+            left = left[classifier.right(x_adv[left], y[left])]
+        return x_adv

@@ -1,6 +1,5 @@
 """Staying in the ball around an image, and starting at random inside it."""
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -16,8 +15,8 @@ __all__ = [
 ]
 
 
-class TensorSeed(keras.random.SeedGenerator):
-    """Seeds for `keras.random` from a tensor, so that they can be an argument.
+class TensorSeed:
+    """Random numbers from a seed that is a tensor, so that it can be an argument.
 
     Args:
         state: Integers of shape `(2,)`.
@@ -26,14 +25,22 @@ class TensorSeed(keras.random.SeedGenerator):
     """
 
     def __init__(self, state, restart=0):
-        restart = ops.cast(restart, state.dtype)
+        restart = ops.cast(restart, "int32")
         # Room for the draws of one start.
         self._state = state + ops.stack([ops.zeros_like(restart), 16 * restart])
 
-    def next(self, ordered=True):
+    def uniform(self, shape, low=0.0, high=1.0):
+        """Draws float32 numbers uniformly from [low, high)."""
+        return low + (high - low) * backend.uniform(shape, self._next())
+
+    def normal(self, shape):
+        """Draws float32 numbers of mean 0 and deviation 1."""
+        return backend.normal(shape, self._next())
+
+    def _next(self):
         state = self._state
-        self._state = state + ops.convert_to_tensor([0, 1], dtype=state.dtype)
-        return ops.cast(state, backend.SEED_DTYPE)
+        self._state = state + ops.convert_to_tensor([0, 1], dtype="int32")
+        return state
 
 
 def round_down(value):
@@ -47,12 +54,14 @@ def round_down(value):
 def interval(x, eps, bounds):
     """Returns the least and greatest images within `eps` of `x`, and `bounds`.
 
-    Exactly within: where x + eps is rounded outwards, it is taken back.
+    Exactly within: where x + eps is rounded outwards, it is taken back. Of an image
+    outside the bounds, where there may be no such image, it is the nearest of the ball.
     """
     low, high = bounds
-    upper = ops.minimum(_add_not_above(x, eps), high)
-    lower = ops.maximum(-_add_not_above(-x, eps), low)
-    return lower, upper
+    greatest, least = _add_not_above(x, eps), -_add_not_above(-x, eps)
+    return ops.minimum(ops.maximum(least, low), greatest), ops.maximum(
+        ops.minimum(greatest, high), least
+    )
 
 
 def _add_not_above(x, eps):
@@ -92,11 +101,11 @@ def random_point(x, eps, norm, seed):
     """Returns points drawn uniformly from the balls around the images `x`."""
     shape = ops.shape(x)
     if norm == "linf":
-        return x + keras.random.uniform(shape, -1.0, 1.0, seed=seed) * eps
-    direction = normalize(keras.random.normal(shape, seed=seed), "l2")
+        return x + seed.uniform(shape, -1.0, 1.0) * eps
+    direction = normalize(seed.normal(shape), "l2")
     radius_shape = (shape[0],) + (1,) * (len(shape) - 1)
     features = int(np.prod(x.shape[1:]))
-    radius = keras.random.uniform(radius_shape, seed=seed) ** (1 / features)
+    radius = seed.uniform(radius_shape) ** (1 / features)
     return x + direction * radius * eps
 
 

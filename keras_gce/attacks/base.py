@@ -1,17 +1,18 @@
-"""What attacks share, `Attack` and its children, and the checks at their edge."""
+"""What attacks share: `Attack`, the protocol, and its children."""
 
 import dataclasses
 import math
-import numbers
 import random
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 
-from keras_gce.attacks.logits import check_logits, unwrap
+from keras_gce import backend
 from keras_gce.attacks.objectives import check_loss
-from keras_gce.errors import InputError, faq
+from keras_gce.checks import check_number, check_seed
+from keras_gce.classifier import Classifier
+from keras_gce.errors import InputError
 
 __all__ = ["Attack", "BallAttack", "LossAttack", "serializable"]
 
@@ -35,17 +36,30 @@ def serializable(cls):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attack:
-    """Base of the attacks.
+    """Base of the attacks, and all that others may ask of one.
 
     An attack is its settings: immutable, its `repr` shows them all. It is called
-    as `x_adv = attack(model, x, y)`.
+    as `x_adv = attack(model, x, y)`. A new one has a `run`, and overrides those of the
+    other methods and attributes whose answer is not its own.
 
     Args:
         bounds: The least and the greatest value of a pixel. Defaults to (0.0, 1.0).
         targeted: Whether `y` holds target classes, towards which the attack then
             moves. Defaults to `False`.
-        seed: An integer makes what is random in the attack reproducible. Defaults to
-            `None`: drawn anew at each call.
+        seed: An integer in [0, 2**31) makes what is random in the attack reproducible.
+            Defaults to `None`: drawn anew at each call.
+
+    Attributes:
+        engine: The library that runs it.
+        eps: Radius of its ball; `None` of an attack without one.
+        norm: The norm of its ball; `None` of an attack without one.
+        loss: What it ascends; `None` of an attack with an objective of its own.
+        ensemble: Name of the ensemble that it is, whose `rows` are attacks of their
+            own; `None` of a single attack.
+        unavailable: Why it can't run here, in words; `None` where it can.
+        needs_gradient: Whether it asks the model for gradients.
+        trains: Whether `perturb` runs inside a compiled train step.
+        random_start: Whether it starts at a random point.
 
     Raises:
         InputError: If an argument is not as described.
@@ -56,6 +70,14 @@ class Attack:
     seed: int | None = None
 
     engine: ClassVar[str] = "keras_gce"
+    eps: ClassVar[float | None] = None
+    norm: ClassVar[str | None] = None
+    loss: ClassVar[Any] = None
+    ensemble: ClassVar[str | None] = None
+    unavailable: ClassVar[str | None] = None
+    needs_gradient: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+    random_start: ClassVar[bool] = False
 
     def __post_init__(self):
         try:
@@ -69,45 +91,102 @@ class Attack:
             )
         object.__setattr__(self, "bounds", (low, high))
         if self.seed is not None:
-            check_integer("seed", self.seed, least=0)
+            check_seed(self.seed)
 
     @property
     def name(self):
         """The attack's name in reports."""
         return type(self).__name__
 
+    @property
+    def rows(self):
+        """The attacks that it consists of, in their order: itself, or an ensemble's."""
+        return (self,)
+
     def __call__(self, model, x, y):
         """Perturbs the images `x` so that `model` errs.
 
         Args:
-            model: A built `keras.Model`; see `logits_of`. It is attacked in inference
-                mode and left as it is.
+            model: A built `keras.Model`; see `keras_gce.classifier.Classifier`. It is
+                attacked in inference mode and left as it is.
             x: Images of shape `(N, ...)` within `bounds`.
-            y: Their true classes, or the targets if `targeted`: integers of shape
-                `(N,)`, or one-hot of shape `(N, K)`.
+            y: Their true classes, or the targets if `targeted`: integers (or whole
+                floats) of shape `(N,)` or `(N, 1)`, or one-hot of shape `(N, K)`.
 
         Returns:
             The adversarial images, a float32 tensor of `x`'s shape, within `bounds`.
 
         Raises:
             InputError: If images lie outside `bounds` or are NaN, labels are not
-                classes of the model, shapes do not match, or the attack's loss is
-                "training" and the model is not compiled.
+                classes of the model, shapes do not match, or the attack can't run on
+                this model: for one, its loss is "training" and the model not compiled.
         """
-        x, model = check_images(x, self.bounds), unwrap(model)
-        check_logits(model, x)
-        y = check_labels(y, x, model)
-        return self.run(model, x, y)
+        classifier = Classifier.of(model)
+        x, y = classifier.check(x, y, self.bounds)
+        self.check(classifier, x.shape[1:])
+        return backend.on_host(self.run(classifier, x, y))
 
-    def run(self, model, x, y, seed=None, stop_early=False):
+    def check(self, classifier, shape):
+        """Refuses what the attack can't run on, before any work is done.
+
+        Args:
+            classifier: The `Classifier` of the model.
+            shape: The shape of one image.
+
+        Raises:
+            InputError: If it can't run on that.
+        """
+
+    def run(self, classifier, x, y, seed=None, stop_early=False):
         """Perturbs checked images. With `stop_early` an example ends at success."""
         raise NotImplementedError
+
+    def targets(self, classifier, x, y, seed):
+        """Returns the class that each example is moved to; `None`: any wrong one."""
+        return None
+
+    def with_loss(self, loss):
+        """Returns the same attack, ascending `loss` where it ascends one of choice."""
+        return self
+
+    def with_bounds(self, bounds):
+        """Returns the same attack within other bounds."""
+        return dataclasses.replace(self, bounds=bounds)
 
     def draw_seed(self, seed=None):
         """Returns the seed of a call: that given, the attack's own, or a new one."""
         if seed is not None:
             return seed
         return random.getrandbits(31) if self.seed is None else self.seed
+
+    def compiled(self, classifier, fn, batch, settings, key=(), jit_compile=False):
+        """Runs `fn(classifier, *batch, **settings)`, compiled once a model and attack.
+
+        Args:
+            classifier: The `Classifier` of the model.
+            fn: The function, in the attack's own words.
+            batch: Tuple of arrays with the examples along their first axes.
+            settings: Dict of the numbers that it takes: whatever they are, calls share
+                one trace. An integer `"seed"` becomes what `TensorSeed` takes.
+            key: Hashable; what else `fn` depends on, beside the class, the bounds, the
+                norm, the loss and whether it is targeted.
+            jit_compile: `True`, `False`, or `"auto"`: XLA on a GPU. Defaults to
+                `False`.
+
+        Returns:
+            What `fn` returns.
+        """
+        if "seed" in settings:
+            settings = {**settings, "seed": np.array([settings["seed"], 0], "int32")}
+        kind = (type(self), self.norm, self.bounds, self.targeted)
+        return backend.run_compiled(
+            classifier,
+            (*kind, classifier.trace_key(self.loss), key),
+            fn,
+            batch,
+            settings,
+            jit_compile=jit_compile,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +202,8 @@ class BallAttack(Attack):
         InputError: If an argument is not as described.
     """
 
-    eps: float
+    # A field, so that the `None` of attacks without a ball is no default.
+    eps: float = dataclasses.field()
     norm: str = "linf"
 
     def __post_init__(self):
@@ -160,75 +240,16 @@ class LossAttack(BallAttack):
         super().__post_init__()
         check_loss(self.loss)
 
+    def check(self, classifier, shape):
+        super().check(classifier, shape)
+        if self.loss == "training":
+            classifier.check_loss()
+        if self.loss == "dlr" and classifier.num_classes < 3:
+            raise InputError(
+                '`loss="dlr"` must have a model of at least 3 classes. '
+                f"Received: {classifier.num_classes} classes"
+            )
+
     def with_loss(self, loss):
         """Returns the same attack, ascending `loss`."""
         return dataclasses.replace(self, loss=loss)
-
-
-def check_number(name, value, least):
-    """Refuses what is no finite number >= `least`."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Real)
-        or not math.isfinite(value)
-        or value < least
-    ):
-        raise InputError(
-            f"`{name}` must be a finite number >= {least}. Received: {name}={value!r}"
-        )
-
-
-def check_integer(name, value, least):
-    """Refuses what is no integer >= `least`."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Integral)
-        or value < least
-    ):
-        raise InputError(
-            f"`{name}` must be an integer >= {least}. Received: {name}={value!r}"
-        )
-
-
-def check_images(x, bounds):
-    """Returns the images as float32, or says what is wrong with them."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "fiub" or x.ndim < 2 or 0 in x.shape:
-        raise InputError(
-            "`x` must hold at least one image, as numbers of shape (N, ...). "
-            f"Received: x.shape={x.shape}, x.dtype={x.dtype}"
-        )
-    x = x.astype("float32", copy=False)
-    low, high = float(x.min()), float(x.max())
-    if not (low >= bounds[0] and high <= bounds[1]):
-        raise InputError(
-            f"`x` must lie within {bounds}, without NaN. "
-            f"Received: values from {low} to {high}{faq('pixels-outside-the-bounds')}"
-        )
-    return x
-
-
-def check_labels(y, x, model):
-    """Returns the labels as int32 of shape (N,), or says what is wrong with them."""
-    y, num_classes = np.asarray(y), model.output_shape[-1]
-    if y.shape == (len(x), num_classes):
-        if not (((y == 0) | (y == 1)).all() and (y.sum(-1) == 1).all()):
-            raise InputError(
-                "`y` must be one-hot (a single 1 for each example, the rest 0) where "
-                f"it has two dimensions. Received: y={y[:3]}"
-            )
-        y = y.argmax(-1)
-    elif y.shape == (len(x), 1):
-        y = y[:, 0]
-    if y.shape != (len(x),) or y.dtype.kind not in "iu":
-        raise InputError(
-            f"`y` must hold {len(x)} integers, or be one-hot of shape "
-            f"({len(x)}, {num_classes}). "
-            f"Received: y.shape={y.shape}, y.dtype={y.dtype}"
-        )
-    if y.min() < 0 or y.max() >= num_classes:
-        raise InputError(
-            f"`y` must lie in [0, {num_classes}), the classes of the model. "
-            f"Received: labels from {y.min()} to {y.max()}"
-        )
-    return y.astype("int32")

@@ -1,7 +1,7 @@
 """Checks without the model's gradient: noise, and another model's examples."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
@@ -14,15 +14,10 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import (
-    Attack,
-    BallAttack,
-    check_integer,
-    check_labels,
-    serializable,
-)
-from keras_gce.attacks.logits import check_logits, logits_of, unwrap
-from keras_gce.attacks.objectives import clearly_above_0, margin
+from keras_gce.attacks.base import Attack, BallAttack, serializable
+from keras_gce.attacks.objectives import margin, succeeds
+from keras_gce.checks import check_integer
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["RandomNoise", "Transfer"]
@@ -51,26 +46,25 @@ class RandomNoise(BallAttack):
 
     samples: int = 100
 
+    needs_gradient: ClassVar[bool] = False
+
     def __post_init__(self):
         super().__post_init__()
         check_integer("samples", self.samples, least=1)
 
-    def run(self, model, x, y, seed=None, stop_early=False):
-        return backend.run_compiled(
-            model,
-            key=("noise", self.norm, self.bounds, self.targeted),
-            fn=self._sample,
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        return self.compiled(
+            classifier,
+            self._sample,
             batch=(x, y),
             settings={
                 "eps": round_down(self.eps),
                 "samples": np.int32(self.samples),
-                "seed": np.array([self.draw_seed(seed), 0], "int32"),
+                "seed": self.draw_seed(seed),
             },
-            jit_compile=False,
         )
 
-    def _sample(self, model, x, y, eps, samples, seed):
-        logits = logits_of(model)
+    def _sample(self, classifier, x, y, eps, samples, seed):
         sign = -1.0 if self.targeted else 1.0
 
         def step(i, state):
@@ -80,13 +74,13 @@ class RandomNoise(BallAttack):
                 point = ops.clip(point, *interval(x, eps, self.bounds))
             else:
                 point = project(point, x, eps, self.bounds)
-            z = logits(point)
+            z = classifier.logits(point)
             lead = sign * margin(y, z)
-            better = lead > best_lead
+            success = succeeds(y, z, self.targeted)
+            better = success | (lead > best_lead)
             shape = (-1,) + (1,) * (len(x.shape) - 1)
             best = ops.where(ops.reshape(better, shape), point, best)
-            lead_now = ops.maximum(lead, best_lead)
-            return (best, lead_now, x, y), clearly_above_0(lead, z)
+            return (best, ops.where(better, lead, best_lead), x, y), success
 
         lead = ops.zeros_like(y, dtype="float32") - np.inf
         return backend.while_active(step, (x, lead, x, y), samples)[0]
@@ -117,6 +111,8 @@ class Transfer(Attack):
     source: Any
     attack: Attack
 
+    needs_gradient: ClassVar[bool] = False
+
     def __post_init__(self):
         super().__post_init__()
         if not isinstance(self.attack, Attack):
@@ -124,8 +120,7 @@ class Transfer(Attack):
                 "`attack` must be an attack of keras_gce.attacks. "
                 f"Received: attack={self.attack!r}"
             )
-        logits_of(self.source)
-        object.__setattr__(self, "source", unwrap(self.source))
+        object.__setattr__(self, "source", Classifier(self.source).model)
         for name in ("bounds", "targeted", "seed"):
             object.__setattr__(self, name, getattr(self.attack, name))
 
@@ -137,19 +132,27 @@ class Transfer(Attack):
     @property
     def eps(self):
         """The attack's radius, or `None`."""
-        return getattr(self.attack, "eps", None)
+        return self.attack.eps
 
     @property
     def norm(self):
         """The norm of the attack's ball, or `None`."""
-        return getattr(self.attack, "norm", None)
+        return self.attack.norm
 
-    def run(self, model, x, y, seed=None, stop_early=False):
-        if self.source.output_shape[-1] != model.output_shape[-1]:
+    def with_bounds(self, bounds):
+        return dataclasses.replace(self, attack=self.attack.with_bounds(bounds))
+
+    def check(self, classifier, shape):
+        source = Classifier(self.source)
+        if source.num_classes != classifier.num_classes:
             raise InputError(
-                f"`source` must have the model's {model.output_shape[-1]} classes. "
-                f"Received: {self.source.name} with {self.source.output_shape[-1]}"
+                f"`source` must have the model's {classifier.num_classes} classes. "
+                f"Received: {source.name} with {source.num_classes}"
             )
-        check_logits(self.source, x)
+        self.attack.check(source, shape)
+
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        source = Classifier(self.source)
+        x, y = source.check(x, y, self.bounds)
         # To the end: what just fools the source seldom fools another model.
-        return self.attack.run(self.source, x, check_labels(y, x, self.source), seed)
+        return self.attack.run(source, x, y, seed)

@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.base import check_integer, check_number, serializable
-from keras_gce.attacks.logits import logits_of
-from keras_gce.attacks.objectives import clearly_above_0, margin
+from keras_gce.attacks.base import serializable
+from keras_gce.attacks.objectives import gradient_of, margin, succeeds
 from keras_gce.attacks.targets import TargetAttack
+from keras_gce.checks import check_integer, check_number
 from keras_gce.errors import InputError
 
 __all__ = ["CarliniWagnerL2"]
@@ -25,7 +25,9 @@ class CarliniWagnerL2(TargetAttack):
 
         ||x' - x||^2 + c f(x'),    f = max(max_{i != t} z_i - z_t + confidence, 0)
 
-    where t is the target; untargeted, f = max(z_y - max_{i != y} z_i + confidence, 0).
+    with distances in units of the bounds' range, so that it does the same whatever the
+    unit of the pixels. t is the target; untargeted,
+    f = max(z_y - max_{i != y} z_i + confidence, 0).
     A binary search for each example finds c: divided after a success, multiplied by
     10 after a failure until the first success. Within a search step an example ends
     where its objective fell by less than 0.01% over a tenth of the iterations.
@@ -75,21 +77,20 @@ class CarliniWagnerL2(TargetAttack):
             if value == 0:
                 raise InputError(f"`{name}` must be > 0. Received: {name}={value!r}")
 
-    def run(self, model, x, y, seed=None, stop_early=False):
+    def run(self, classifier, x, y, seed=None, stop_early=False):
         # The least distortion is looked for in any case.
         if not self.targeted and self.target in ("best", "worst"):
-            return self._all_targets(model, x, y)
-        targets = self.targets(model, x, y, self.draw_seed(seed))
-        return self._minimise(model, x, y if targets is None else targets)[0]
+            return self._all_targets(classifier, x, y)
+        targets = self.targets(classifier, x, y, self.draw_seed(seed))
+        return self._minimise(classifier, x, y if targets is None else targets)[0]
 
-    def _minimise(self, model, x, classes):
+    def _minimise(self, classifier, x, classes):
         """Returns the images and their squared distortion, inf for a failure."""
         low, high = self.bounds
         away = not self.targeted and self.target is None
-        return backend.run_compiled(
-            model,
-            key=("carlini_wagner", away),
-            fn=lambda *args, **kwargs: _perturb(*args, **kwargs, away=away),
+        return self.compiled(
+            classifier,
+            lambda *args, **kwargs: _perturb(*args, **kwargs, away=away),
             batch=(x, classes),
             settings={
                 "confidence": np.float32(self.confidence),
@@ -100,30 +101,27 @@ class CarliniWagnerL2(TargetAttack):
                 "low": np.float32(low),
                 "high": np.float32(high),
             },
-            jit_compile=False,
+            key=away,
         )
 
-    def _all_targets(self, model, x, y):
-        num_classes = model.output_shape[-1]
-        worst = self.target == "worst"
-        chosen, distortion = ops.convert_to_tensor(x), None
+    def _all_targets(self, classifier, x, y):
+        num_classes, worst = classifier.num_classes, self.target == "worst"
+        chosen, distortion = np.array(x), None
         for offset in range(1, num_classes):
             classes = ((y + offset) % num_classes).astype("int32")
-            images, squared = self._minimise(model, x, classes)
+            images, squared = map(np.asarray, self._minimise(classifier, x, classes))
             if distortion is None:
-                better = ops.ones_like(squared, dtype="bool")
-                distortion = squared
-            else:
-                better = squared > distortion if worst else squared < distortion
-            chosen = ops.where(
-                ops.reshape(better, (-1,) + (1,) * (len(x.shape) - 1)), images, chosen
-            )
-            distortion = ops.where(better, squared, distortion)
+                chosen, distortion = images, squared
+                continue
+            better = squared > distortion if worst else squared < distortion
+            by_example = better.reshape(-1, *(1 for _ in x.shape[1:]))
+            chosen = np.where(by_example, images, chosen)
+            distortion = np.where(better, squared, distortion)
         return chosen
 
 
 def _perturb(
-    model,
+    classifier,
     x,
     classes,
     confidence,
@@ -135,11 +133,10 @@ def _perturb(
     high,
     away,
 ):
-    logits = logits_of(model)
     axes = tuple(range(1, len(x.shape)))
     by_example = (-1,) + (1,) * len(axes)
     sign = -1.0 if away else 1.0
-    middle, half = (low + high) / 2, (high - low) / 2
+    middle, half, span = (low + high) / 2, (high - low) / 2, high - low
     check_every = ops.maximum(max_iterations // 10, 1)
 
     def image(w):
@@ -152,15 +149,18 @@ def _perturb(
 
             def values(w):
                 x_adv = image(w)
-                z = logits(x_adv)
-                squared = ops.sum(ops.square(x_adv - x), axis=axes)
+                z = classifier.logits(x_adv)
+                squared = ops.sum(ops.square((x_adv - x) / span), axis=axes)
                 lead = -sign * margin(classes, z)
                 value = squared + const * ops.relu(confidence - lead)
                 return value, (x_adv, squared, lead, z)
 
-            gradient, value, (x_adv, squared, lead, z) = backend.gradient_of(values, w)
+            gradient, value, (x_adv, squared, lead, z) = gradient_of(
+                classifier, values, w
+            )
             gradient = ops.nan_to_num(gradient)
-            success = (lead >= confidence) & clearly_above_0(lead, z)
+            success = succeeds(classes, z, targeted=not away)
+            success = success & ((lead >= confidence) | ops.isnan(lead))
             better = success & (squared < best_squared)
             best = ops.where(ops.reshape(better, by_example), x_adv, best)
             best_squared = ops.where(better, squared, best_squared)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -13,9 +12,9 @@ from keras_gce.attacks.ball import (
     project,
     round_down,
 )
-from keras_gce.attacks.base import BallAttack, check_integer, serializable
-from keras_gce.attacks.logits import logits_of
-from keras_gce.attacks.objectives import clearly_above_0, margin, of_class
+from keras_gce.attacks.base import BallAttack, serializable
+from keras_gce.attacks.objectives import gradient_of, of_class, succeeds
+from keras_gce.checks import check_integer
 from keras_gce.errors import InputError
 
 __all__ = ["FAB"]
@@ -81,27 +80,24 @@ class FAB(BallAttack):
         """The attack's name in reports."""
         return "FAB" if self.num_targets is None else "FAB-T"
 
-    def run(self, model, x, y, seed=None, stop_early=False):
-        targets = min(self.num_targets or 0, model.output_shape[-1] - 1)
-        return backend.run_compiled(
-            model,
-            key=("fab", self.norm, self.bounds, targets, stop_early),
-            fn=lambda *args, **kwargs: _walk(
-                self, targets, stop_early, *args, **kwargs
-            ),
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        targets = min(self.num_targets or 0, classifier.num_classes - 1)
+        return self.compiled(
+            classifier,
+            lambda *args, **kwargs: _walk(self, targets, stop_early, *args, **kwargs),
             batch=(x, y),
             settings={
                 "eps": round_down(self.eps),
                 "steps": np.int32(self.steps),
                 "restarts": np.int32(self.restarts),
-                "seed": np.array([self.draw_seed(seed), 0], "int32"),
+                "seed": self.draw_seed(seed),
             },
-            jit_compile=False,
+            key=(targets, stop_early),
         )
 
 
-def _walk(attack, targets, stop_early, model, x, y, eps, steps, restarts, seed):
-    logits = logits_of(model)
+def _walk(attack, targets, stop_early, classifier, x, y, eps, steps, restarts, seed):
+    logits = classifier.logits
     axes = tuple(range(1, len(x.shape)))
     low, high = attack.bounds
 
@@ -115,9 +111,9 @@ def _walk(attack, targets, stop_early, model, x, y, eps, steps, restarts, seed):
     def random_start(x, start):
         here = TensorSeed(seed, start)
         if attack.norm == "linf":
-            noise = keras.random.uniform(ops.shape(x), -1.0, 1.0, seed=here)
+            noise = here.uniform(ops.shape(x), -1.0, 1.0)
         else:
-            noise = keras.random.normal(ops.shape(x), seed=here)
+            noise = here.normal(ops.shape(x))
         noise = noise / ops.maximum(length(noise), 1e-12)
         return ops.clip(x + eps / 2 * noise, low, high)
 
@@ -133,7 +129,7 @@ def _walk(attack, targets, stop_early, model, x, y, eps, steps, restarts, seed):
                 z = logits(v)
                 return of_class(target, z) - of_class(y, z), z
 
-            gradient, value, z = backend.gradient_of(lead, now)
+            gradient, value, z = gradient_of(classifier, lead, now, attack.bounds)
             return value - clear(z), gradient
 
         def leads(v):
@@ -142,7 +138,7 @@ def _walk(attack, targets, stop_early, model, x, y, eps, steps, restarts, seed):
             return tuple(z[:, k] - true for k in range(z.shape[-1])), z
 
         dual = "l1" if attack.norm == "linf" else "l2"
-        gradients, values, z = backend.gradient_of(leads, now)
+        gradients, values, z = gradient_of(classifier, leads, now, attack.bounds)
         nearest = None
         for k, (gradient, value) in enumerate(zip(gradients, values, strict=True)):
             steepness = ops.reshape(length(gradient, dual), (-1,))
@@ -191,7 +187,7 @@ def _walk(attack, targets, stop_early, model, x, y, eps, steps, restarts, seed):
         now = ops.clip(now + (x + OVERSHOOT * there_from_x) * bias, low, high)
 
         z = logits(now)
-        won = clearly_above_0(margin(y, z), z)
+        won = succeeds(y, z)
         away = ops.reshape(length(now - x), (-1,))
         better = won & (away < least)
         best = ops.where(ops.reshape(better, by_example), now, best)

@@ -1,6 +1,7 @@
 """The gradient attacks: one loop, and FGSM, BIM, PGD and MIM as its cases."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 from keras import ops
@@ -14,9 +15,10 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import LossAttack, check_integer, check_number, serializable
-from keras_gce.attacks.logits import logits_of
-from keras_gce.attacks.objectives import clearly_above_0, margin, objective
+from keras_gce.attacks.base import LossAttack, serializable
+from keras_gce.attacks.objectives import gradient_of, objective, succeeds
+from keras_gce.checks import check_integer, check_number
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["BIM", "FGSM", "MIM", "PGD"]
@@ -24,65 +26,56 @@ __all__ = ["BIM", "FGSM", "MIM", "PGD"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _GradientAttack(LossAttack):
-    """Steps along the gradient, each followed by a return into the ball."""
+    """Steps along the gradient, each followed by a return into the ball.
+
+    What a case does not let the caller choose is fixed here: FGSM is one full step from
+    the clean image.
+    """
+
+    steps: ClassVar[int] = 1
+    restarts: ClassVar[int] = 1
+    step_size: ClassVar[float | None] = None
+    decay: ClassVar[float | None] = None
+    # A step of `None` is so many times eps / steps.
+    step_factor: ClassVar[float] = 1.0
+    trains: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()
-        steps, restarts, start, step_size, decay = self._schedule
-        check_integer("steps", steps, least=1)
-        check_integer("restarts", restarts, least=1)
-        if step_size is not None:
-            check_number("step_size", step_size, least=0)
-        if decay is not None:
-            check_number("decay", decay, least=0)
-        if restarts > 1 and not start:
+        check_integer("steps", self.steps, least=1)
+        check_integer("restarts", self.restarts, least=1)
+        if self.step_size is not None:
+            check_number("step_size", self.step_size, least=0)
+        if self.decay is not None:
+            check_number("decay", self.decay, least=0)
+        if self.restarts > 1 and not self.random_start:
             raise InputError(
                 "`restarts` must be 1 with random_start=False, since all would be the "
-                f"same. Received: restarts={restarts}"
+                f"same. Received: restarts={self.restarts}"
             )
 
-    @property
-    def _schedule(self):
-        """Steps, restarts, random start, step size and decay of the momentum."""
-        return (
-            getattr(self, "steps", 1),
-            getattr(self, "restarts", 1),
-            getattr(self, "random_start", False),
-            getattr(self, "step_size", None),
-            getattr(self, "decay", None),
-        )
-
-    def run(self, model, x, y, seed=None, stop_early=False):
-        # Numbers are arguments of the compiled function: whatever they are, attacks
-        # that are otherwise the same share one trace.
-        numbers = {"eps": 1.0, "seed": None}
-        numbers.update({"steps": 1} if hasattr(self, "steps") else {})
-        numbers.update({"step_size": None} if hasattr(self, "step_size") else {})
-        return backend.run_compiled(
-            model,
-            key=(
-                dataclasses.replace(self, **numbers),
-                getattr(model, "loss", None) if self.loss == "training" else None,
-                stop_early,
-            ),
-            fn=lambda *args, **kwargs: self.perturb(
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        return self.compiled(
+            classifier,
+            lambda *args, **kwargs: self.perturb(
                 *args, **kwargs, stop_early=stop_early
             ),
             batch=(x, y),
             settings=self.settings(self.draw_seed(seed)),
+            key=(self.random_start, self.restarts, self.decay, stop_early),
             jit_compile=False if stop_early else self.jit_compile,
         )
 
     def settings(self, seed):
         """Returns the numbers that `perturb` takes, of the attack and a seed."""
-        steps, _, _, step_size, _ = self._schedule
+        step_size = self.step_size
+        if step_size is None:
+            step_size = self.step_factor * self.eps / self.steps
         return {
             "eps": round_down(self.eps),
-            "step_size": np.float32(
-                self.eps / steps if step_size is None else step_size
-            ),
-            "steps": np.int32(steps),
-            "seed": np.array([seed, 0], "int32"),
+            "step_size": np.float32(step_size),
+            "steps": np.int32(self.steps),
+            "seed": seed,
         }
 
     def perturb(
@@ -100,7 +93,7 @@ class _GradientAttack(LossAttack):
         """Perturbs images, as tensors in compiled code; nothing is checked there.
 
         Args:
-            model: The model.
+            model: The model, or its `Classifier`.
             x: Images of shape `(N, ...)`, float32.
             y: True classes, or targets, of shape `(N,)`, int32.
             eps: Radius of the ball, a float32 scalar.
@@ -114,17 +107,18 @@ class _GradientAttack(LossAttack):
         Returns:
             The adversarial images.
         """
-        _, restarts, random_start, _, decay = self._schedule
-        logits, loss = logits_of(model, training), objective(self.loss, model)
+        classifier = Classifier.of(model)
+        loss, restarts, decay = (
+            objective(self.loss, classifier),
+            self.restarts,
+            self.decay,
+        )
         sign = -1.0 if self.targeted else 1.0
         x = ops.convert_to_tensor(x)
 
         def values(images, y):
-            z = logits(images)
+            z = classifier.logits(images, training=training)
             return sign * loss(y, z), z
-
-        def success(z, y):
-            return ops.equal(ops.cast(ops.argmax(z, -1), y.dtype), y) == self.targeted
 
         def keep(x_adv, x, limits):
             if self.norm == "linf":
@@ -132,13 +126,15 @@ class _GradientAttack(LossAttack):
             return project(x_adv, x, eps, self.bounds)
 
         def start(restart, x, limits):
-            if not random_start:
+            if not self.random_start:
                 return x
             here = TensorSeed(seed, restart)
             return keep(random_point(x, eps, self.norm, here), x, limits)
 
         def step(x_adv, momentum, x, y, limits):
-            gradient, _, z = backend.gradient_of(lambda v: values(v, y), x_adv)
+            gradient, _, z = gradient_of(
+                classifier, lambda v: values(v, y), x_adv, self.bounds
+            )
             if decay is not None:
                 gradient = ops.nan_to_num(gradient)
                 axes = tuple(range(1, len(x.shape)))
@@ -156,6 +152,7 @@ class _GradientAttack(LossAttack):
             # A restart needs one pass more than its steps, to look at where it ended;
             # the last one's end is looked at by whoever asked.
             period = steps + 1 if restarts > 1 else steps
+            rounds = period * restarts - (1 if restarts > 1 else 0)
 
             def active_step(i, state):
                 x_adv, x, y, *others = state
@@ -167,7 +164,7 @@ class _GradientAttack(LossAttack):
                         lambda: x_adv,
                     )
                 moved, momentum, z = step(x_adv, rest[0] if rest else 0, x, y, limits)
-                done = clearly_above_0(sign * margin(y, z), z)
+                done = succeeds(y, z, self.targeted)
                 stay = ops.reshape(done, (-1,) + (1,) * (len(x.shape) - 1))
                 moved = ops.where(stay, x_adv, moved)
                 rest = (momentum,) if rest else ()
@@ -176,7 +173,7 @@ class _GradientAttack(LossAttack):
             limits_ = limits
             first = start(0, x, limits) if restarts == 1 else x
             return backend.while_active(
-                active_step, (first, x, y, *limits, *rest), period * restarts
+                active_step, (first, x, y, *limits, *rest), rounds
             )[0]
 
         def restart(r):
@@ -194,7 +191,7 @@ class _GradientAttack(LossAttack):
         def choose(r, best, best_value, best_success):
             x_adv = restart(r)
             value, z = values(x_adv, y)
-            won = success(z, y)
+            won = succeeds(y, z, self.targeted)
             better = (won & ~best_success) | (
                 ops.equal(won, best_success) & (value > best_value)
             )
@@ -263,8 +260,9 @@ class PGD(_GradientAttack):
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
             listed here see `LossAttack`.
-        step_size: Length of a step, >= 0. Defaults to `None`: eps / steps, as the
-            paper has it.
+        step_size: Length of a step, >= 0. Defaults to `None`: 2.5 eps / steps, as
+            Madry et al. have it, with which it can cross the ball and turn back. Chen
+            et al. (ICCV 2019) take eps / steps, which leaves more.
         steps: Number of steps, >= 1. Defaults to 40.
         random_start: Whether to start at a random point. Defaults to `True`.
         restarts: Number of starts, >= 1, of which the best end is kept for each
@@ -279,6 +277,8 @@ class PGD(_GradientAttack):
     steps: int = 40
     random_start: bool = True
     restarts: int = 1
+
+    step_factor: ClassVar[float] = 2.5
 
 
 @serializable

@@ -7,9 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.base import check_number, serializable
-from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.base import serializable
+from keras_gce.attacks.objectives import gradient_of
 from keras_gce.attacks.targets import TargetAttack
+from keras_gce.checks import check_number
 from keras_gce.errors import InputError
 
 __all__ = ["JSMA", "best_pair"]
@@ -27,12 +28,12 @@ class JSMA(TargetAttack):
 
         -(a_p + a_q) (b_p + b_q),    a_p + a_q > 0,    b_p + b_q < 0
 
-    moves by `theta`, where a is the gradient of the target's logit and b that of the
-    sum of the others' (for theta < 0 both signs turn). The maximum is exact; of pairs
-    with the same saliency the one is taken whose features come first in the order of
-    falling a, then as the image lies in memory. A feature (a pixel's channel) is
-    changed once at most; those at the bound already are left out. An example ends at
-    its target class, where no pair is left, or after
+    moves by `theta`, a share of the bounds' range, where a is the gradient of the
+    target's logit and b that of the sum of the others' (for theta < 0 both signs turn).
+    The maximum is exact; of pairs with the same saliency the one is taken whose
+    features come first in the order of falling a, then as the image lies in memory. A
+    feature (a pixel's channel) is changed once at most; those at the bound already are
+    left out. An example ends at its target class, where no pair is left, or after
     floor(features * gamma / 2) iterations, and is returned as it then stands.
 
     Example:
@@ -41,12 +42,15 @@ class JSMA(TargetAttack):
     1.0
 
     Args:
-        theta: Change of a feature, in units of the images, not 0. Defaults to 1.0.
-        gamma: Greatest share of the features that is changed, in (0, 1]. Defaults to
-            0.25. For the settings not listed here see `TargetAttack` and `Attack`.
+        theta: Change of a feature, not 0, as a share of the range of `bounds`, so that
+            it means the same whatever the unit of the pixels. Defaults to 1.0.
+        gamma: Greatest share of the features that is changed, in (0, 1]; two of them
+            at least. Defaults to 0.25. For the settings not listed here see
+            `TargetAttack` and `Attack`.
 
     Raises:
-        InputError: If an argument is not as described.
+        InputError: If an argument is not as described, or `gamma` allows no pair of
+            the features that images have.
 
     Reference:
         Papernot et al., "The Limitations of Deep Learning in Adversarial Settings",
@@ -68,47 +72,56 @@ class JSMA(TargetAttack):
                 f"`gamma` must lie in (0, 1]. Received: gamma={self.gamma}"
             )
 
-    def run(self, model, x, y, seed=None, stop_early=False):
+    def check(self, classifier, shape):
+        super().check(classifier, shape)
+        if self._max_iterations(shape) < 1:
+            features = int(np.prod(shape))
+            raise InputError(
+                "`gamma` must allow at least one pair of features, or nothing is "
+                f"attacked: at least {2 / features:.3g} for {features} features. "
+                f"Received: gamma={self.gamma}"
+            )
+
+    def _max_iterations(self, shape):
+        return math.floor(int(np.prod(shape)) * self.gamma / 2)
+
+    def run(self, classifier, x, y, seed=None, stop_early=False):
         # An example ends at success in any case.
-        features = int(np.prod(x.shape[1:]))
         low, high = self.bounds
-        return backend.run_compiled(
-            model,
-            key="jsma",
-            fn=_perturb,
-            batch=(
-                x,
-                self.targets(model, x, y, self.draw_seed(seed)),
-            ),
+        return self.compiled(
+            classifier,
+            _perturb,
+            batch=(x, self.targets(classifier, x, y, self.draw_seed(seed))),
             settings={
-                "theta": np.float32(self.theta),
-                "max_iterations": np.int32(math.floor(features * self.gamma / 2)),
+                "theta": np.float32(self.theta * (high - low)),
+                "max_iterations": np.int32(self._max_iterations(x.shape[1:])),
                 "low": np.float32(low),
                 "high": np.float32(high),
             },
-            jit_compile=False,
         )
 
 
-def _perturb(model, x, target, theta, max_iterations, low, high):
-    logits = logits_of(model)
+def _perturb(classifier, x, target, theta, max_iterations, low, high):
     shape, features = x.shape[1:], int(np.prod(x.shape[1:]))
     sign = ops.sign(theta)
     number = ops.arange(features)
 
     def values(images, is_target):
-        z = logits(images)
+        z = classifier.logits(images)
         of_target = ops.sum(ops.where(is_target, z, 0.0), axis=-1)
         of_others = ops.sum(ops.where(is_target, 0.0, z), axis=-1)
         return (of_target, of_others), z
 
     def step(i, state):
         x, target, allowed = state
-        is_target = ops.one_hot(target, model.output_shape[-1], dtype="bool")
-        (a, b), _, z = backend.gradient_of(lambda v: values(v, is_target), x)
+        is_target = ops.one_hot(target, classifier.num_classes, dtype="bool")
+        (a, b), _, z = gradient_of(
+            classifier, lambda v: values(v, is_target), x, (low, high)
+        )
         a, b = (ops.reshape(ops.nan_to_num(g), (-1, features)) for g in (a, b))
         score, p, q = best_pair(sign * a, -sign * b, allowed)
         reached = ops.equal(ops.cast(ops.argmax(z, -1), "int32"), target)
+        reached = reached & ops.all(ops.isfinite(z), axis=-1)
         done = reached | ops.equal(score, -np.inf)
         changed = (number == p[:, None]) | (number == q[:, None])
         changed = changed & ~done[:, None]

@@ -1,15 +1,15 @@
 """What an attack ascends: losses of labels and logits, one value an example."""
 
-import functools
-import inspect
-
-import keras
 from keras import ops
 
-from keras_gce.attacks.logits import ends_in_softmax
+from keras_gce import backend
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
-__all__ = ["NAMES", "check_loss", "objective"]
+__all__ = ["NAMES", "check_loss", "gradient_of", "objective", "succeeds"]
+
+# How far beside a place without a gradient one is looked for: a share of the range.
+BESIDE = 1e-4
 
 
 def crossentropy(y, logits):
@@ -28,13 +28,19 @@ def margin(y, logits):
     return wrong - of_class(y, logits)
 
 
-def clearly_above_0(lead, logits):
-    """Returns where a lead among logits is above 0 by more than rounding.
+def succeeds(y, logits, targeted=False):
+    """Returns where an attack has reached its goal: another class, or its target `y`.
 
-    What is won by a rounding error may be lost again where the images are looked at in
-    another batch.
+    Logits that are not finite are no answer: right they never are, and never a target.
+    The lead has to be more than rounding, since what is won by a rounding error may be
+    lost again where the images are looked at in another batch.
     """
-    return lead > 1e-5 * ops.max(ops.abs(logits), axis=-1)
+    lead = margin(y, logits)
+    clear = 1e-5 * ops.max(ops.abs(logits), axis=-1)
+    finite = ops.all(ops.isfinite(logits), axis=-1)
+    if targeted:
+        return finite & (-lead > clear)
+    return (lead > clear) | ~finite
 
 
 def dlr(y, logits):
@@ -43,11 +49,6 @@ def dlr(y, logits):
     Reference:
         Croce and Hein 2020 (arXiv 2003.01690), Eq. 6.
     """
-    if logits.shape[-1] < 3:
-        raise InputError(
-            '`loss="dlr"` must have a model of at least 3 classes. '
-            f"Received: {logits.shape[-1]} classes"
-        )
     top = ops.top_k(logits, 3)[0]
     return margin(y, logits) / (top[:, 0] - top[:, 2] + 1e-12)
 
@@ -83,8 +84,13 @@ def check_loss(loss):
 
 
 def objective(loss, model):
-    """Returns `loss` as a function (y, logits) -> values of shape (N,)."""
-    fn = training_loss(model) if loss == "training" else _LOSSES.get(loss, loss)
+    """Returns `loss` as a function (y, logits) -> values of shape (N,).
+
+    Args:
+        loss: A name of `NAMES`, or a callable.
+        model: The model, or its `Classifier`, for `"training"`.
+    """
+    fn = Classifier.of(model).loss if loss == "training" else _LOSSES.get(loss, loss)
 
     def values(y, logits):
         value = ops.cast(fn(y, logits), "float32")
@@ -96,47 +102,35 @@ def objective(loss, model):
     return values
 
 
-def is_crossentropy(model):
-    """Returns whether `model` was compiled with one of Keras's cross-entropies."""
-    name = _name_of(getattr(model, "loss", None))
-    return name in ("sparsecategoricalcrossentropy", "categoricalcrossentropy")
+def gradient_of(classifier, fn, x, bounds=None):
+    """Computes gradients as `backend.gradient_of`, also where they are NaN.
 
+    Of a model whose gradient is known to be NaN somewhere (`where` passes NaN from the
+    branch not taken), the missing features get the gradient of a point a little further
+    inside.
 
-def training_loss(model):
-    """Returns the loss that `model` was compiled with, as a function of the logits.
-
-    Where the model ends in softmax and the loss can take logits, it gets them: the
-    same function, without the flat places that rounding to probabilities makes.
+    Args:
+        classifier: The `Classifier` of the model.
+        fn: As for `backend.gradient_of`.
+        x: Tensor of shape `(N, ...)`.
+        bounds: The least and the greatest value of a pixel; `None`: of no limit.
     """
-    loss = getattr(model, "loss", None)
-    if loss is None or isinstance(loss, (list, tuple, dict)):
-        raise InputError(
-            '`model` must be compiled with one loss for `loss="training"`. '
-            f"Received: model={model.name} with loss={loss!r}"
-        )
-    name = _name_of(loss)
-    fn = keras.losses.get(loss)
-    softmax = ends_in_softmax(model)
-    if isinstance(fn, keras.losses.Loss):
-        config = fn.get_config()
-        if softmax and config.get("from_logits") is False:
-            fn = type(fn).from_config({**config, "from_logits": True})
-            softmax = False
-        fn = fn.call
-    elif softmax and "from_logits" in inspect.signature(fn).parameters:
-        fn = functools.partial(fn, from_logits=True)
-        softmax = False
-    one_hot = name == "categoricalcrossentropy" or name.startswith("categorical")
-
-    def values(y, logits):
-        if one_hot:
-            y = ops.one_hot(y, logits.shape[-1])
-        return fn(y, ops.softmax(logits) if softmax else logits)
-
-    return values
-
-
-def _name_of(loss):
-    if not isinstance(loss, str):
-        loss = getattr(loss, "__name__", type(loss).__name__)
-    return loss.replace("_", "").lower()
+    results = backend.gradient_of(fn, x)
+    if not classifier.nan_gradients:
+        return results
+    gradients = results[0] if isinstance(results[0], tuple) else (results[0],)
+    low, high = bounds or (-1.0, 1.0)
+    middle, step = (low + high) / 2, BESIDE * (high - low)
+    missing = [~ops.isfinite(gradient) for gradient in gradients]
+    anywhere = missing[0]
+    for one in missing[1:]:
+        anywhere = anywhere | one
+    inside = ops.where(anywhere, x + ops.where(x < middle, step, -step), x)
+    beside = backend.gradient_of(fn, inside)[0]
+    beside = beside if isinstance(beside, tuple) else (beside,)
+    gradients = tuple(
+        ops.where(nan, other, gradient)
+        for nan, other, gradient in zip(missing, beside, gradients, strict=True)
+    )
+    found = gradients if isinstance(results[0], tuple) else gradients[0]
+    return found, *results[1:]

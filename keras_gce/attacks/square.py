@@ -1,8 +1,8 @@
 """Square: a black-box attack by random search."""
 
 import dataclasses
+from typing import ClassVar
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -14,9 +14,9 @@ from keras_gce.attacks.ball import (
     project,
     round_down,
 )
-from keras_gce.attacks.base import BallAttack, check_integer, check_number, serializable
-from keras_gce.attacks.logits import logits_of
-from keras_gce.attacks.objectives import clearly_above_0, margin
+from keras_gce.attacks.base import BallAttack, serializable
+from keras_gce.attacks.objectives import margin, succeeds
+from keras_gce.checks import check_integer, check_number
 from keras_gce.errors import InputError
 
 __all__ = ["Square"]
@@ -47,7 +47,8 @@ class Square(BallAttack):
 
     Raises:
         InputError: If an argument is not as described, or the images are not of shape
-            `(N, H, W, C)`.
+            `(N, H, W, C)`, or `(N, C, H, W)` where the model's layers have
+            `data_format="channels_first"`.
 
     Reference:
         Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial
@@ -58,6 +59,8 @@ class Square(BallAttack):
     queries: int = 5000
     p_init: float = 0.8
 
+    needs_gradient: ClassVar[bool] = False
+
     def __post_init__(self):
         super().__post_init__()
         check_integer("queries", self.queries, least=1)
@@ -67,29 +70,36 @@ class Square(BallAttack):
                 f"`p_init` must lie in (0, 1]. Received: p_init={self.p_init}"
             )
 
-    def run(self, model, x, y, seed=None, stop_early=False):
-        if len(x.shape) != 4:
+    def check(self, classifier, shape):
+        super().check(classifier, shape)
+        if len(shape) != 3:
             raise InputError(
-                "`x` must be images of shape (N, H, W, C) for Square. "
-                f"Received: x.shape={x.shape}"
+                "`x` must be images of shape (N, H, W, C) for Square, which changes "
+                f"windows of them. Received: x.shape=(N, {', '.join(map(str, shape))})"
             )
-        return backend.run_compiled(
-            model,
-            key=("square", self.norm, self.bounds, self.targeted),
-            fn=lambda *args, **kwargs: _search(self, *args, **kwargs),
+
+    def run(self, classifier, x, y, seed=None, stop_early=False):
+        channels_first = classifier.data_format == "channels_first"
+        return self.compiled(
+            classifier,
+            lambda *args, **kwargs: _search(self, channels_first, *args, **kwargs),
             batch=(x, y),
             settings={
                 "eps": round_down(self.eps),
                 "queries": np.int32(self.queries),
                 "p_init": np.float32(self.p_init),
-                "seed": np.array([self.draw_seed(seed), 0], "int32"),
+                "seed": self.draw_seed(seed),
             },
-            jit_compile=False,
         )
 
 
-def _search(attack, model, x, y, eps, queries, p_init, seed):
-    logits = logits_of(model)
+def _search(attack, channels_first, classifier, x, y, eps, queries, p_init, seed):
+    if channels_first:
+        x = ops.moveaxis(x, 1, -1)
+
+    def logits(x):
+        return classifier.logits(ops.moveaxis(x, -1, 1) if channels_first else x)
+
     height, width = x.shape[1:3]
     sign = -1.0 if attack.targeted else 1.0
     linf = attack.norm == "linf"
@@ -120,13 +130,14 @@ def _search(attack, model, x, y, eps, queries, p_init, seed):
         moved = keep(moved, x)
         z = logits(moved)
         lead = sign * margin(y, z)
-        success = clearly_above_0(lead, z)
-        better = ops.equal(i, 0) | (lead > best_lead)
+        success = succeeds(y, z, attack.targeted)
+        better = ops.equal(i, 0) | success | (lead > best_lead)
         best = ops.where(ops.reshape(better, (-1, 1, 1, 1)), moved, best)
         return (best, ops.where(better, lead, best_lead), x, y), success
 
     lead = ops.zeros_like(y, dtype="float32")
-    return backend.while_active(step, (x, lead, x, y), queries)[0]
+    best = backend.while_active(step, (x, lead, x, y), queries)[0]
+    return ops.moveaxis(best, -1, 1) if channels_first else best
 
 
 def _stripes(x, eps, draw):
@@ -241,7 +252,7 @@ def _window(x, side, draw):
     n, (height, width, _) = ops.shape(x)[0], x.shape[1:]
 
     def offset(size):
-        place = keras.random.uniform((n, 1, 1, 1), seed=draw)
+        place = draw.uniform((n, 1, 1, 1))
         return ops.cast(place * ops.cast(size - side + 1, "float32"), "int32")
 
     row = ops.arange(height, dtype="int32")[None, :, None, None] - offset(height)
@@ -251,4 +262,4 @@ def _window(x, side, draw):
 
 
 def _signs(shape, draw):
-    return ops.where(keras.random.uniform(shape, seed=draw) < 0.5, -1.0, 1.0)
+    return ops.where(draw.uniform(shape) < 0.5, -1.0, 1.0)

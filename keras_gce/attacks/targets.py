@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_gce.attacks.base import Attack
-from keras_gce.attacks.logits import predict_logits
 from keras_gce.errors import InputError
 
 __all__ = ["TargetAttack"]
@@ -40,11 +39,11 @@ class TargetAttack(Attack):
                 f"class. Received: target={self.target!r}"
             )
 
-    def targets(self, model, x, y, seed):
+    def targets(self, classifier, x, y, seed):
         """Returns the target of each example, or `None` where any wrong class will do.
 
         Args:
-            model: The model.
+            classifier: The `Classifier` of the model.
             x: Images of shape `(N, ...)`.
             y: Integers of shape `(N,)`: true classes, or targets if `targeted`.
             seed: An integer; decides the random ones.
@@ -55,14 +54,14 @@ class TargetAttack(Attack):
         Raises:
             InputError: If `target` is a class that the model lacks or a true one.
         """
-        num_classes = model.output_shape[-1]
+        num_classes = classifier.num_classes
         if self.targeted:
             return y
         if self.target == "random":
             offset = np.random.default_rng(seed).integers(1, num_classes, len(y))
             return ((y + offset) % num_classes).astype("int32")
         if self.target == "least_likely":
-            z = predict_logits(model, x)
+            z = np.nan_to_num(classifier.predict(x))
             z[np.arange(len(y)), y] = np.inf
             return z.argmin(-1).astype("int32")
         if isinstance(self.target, int):

@@ -10,55 +10,39 @@ import keras
 _BACKEND = keras.backend.backend()
 
 if _BACKEND == "tensorflow":
-    from keras_gce.backend.tensorflow import (
-        SEED_DTYPE,
-        accelerators,
-        gradient_of,
-        replica_id,
-        run_compiled,
-        second_update,
-        state_scope,
-        trace_count,
-        while_active,
-    )
+    from keras_gce.backend import tensorflow as _seam
 elif _BACKEND == "jax":
-    from keras_gce.backend.jax import (
-        SEED_DTYPE,
-        accelerators,
-        gradient_of,
-        replica_id,
-        run_compiled,
-        second_update,
-        state_scope,
-        trace_count,
-        while_active,
-    )
+    from keras_gce.backend import jax as _seam
 elif _BACKEND == "torch":
-    from keras_gce.backend.torch import (
-        SEED_DTYPE,
-        accelerators,
-        gradient_of,
-        replica_id,
-        run_compiled,
-        second_update,
-        state_scope,
-        trace_count,
-        while_active,
-    )
+    from keras_gce.backend import torch as _seam
 else:
     raise ImportError(
         "keras_gce attacks and evaluates under the backends tensorflow, jax and torch "
         f"of Keras. Received: KERAS_BACKEND={_BACKEND}"
     )
 
+accelerators = _seam.accelerators
+gradient_of = _seam.gradient_of
+normal = _seam.normal
+on_host = _seam.on_host
+replica_id = _seam.replica_id
+run_compiled = _seam.run_compiled
+second_update = _seam.second_update
+state_scope = _seam.state_scope
+trace_count = _seam.trace_count
+uniform = _seam.uniform
+while_active = _seam.while_active
+
 __all__ = [
-    "SEED_DTYPE",
     "accelerators",
     "gradient_of",
+    "normal",
+    "on_host",
     "replica_id",
     "run_compiled",
     "second_update",
     "state_scope",
     "trace_count",
+    "uniform",
     "while_active",
 ]

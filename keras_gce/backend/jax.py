@@ -8,9 +8,6 @@ import keras
 
 from keras_gce.errors import InputError
 
-# What `keras.random` takes as a seed.
-SEED_DTYPE = "uint32"
-
 # For each model the functions compiled for it. They hold the model weakly, so that
 # the entry goes when the model does.
 _COMPILED = weakref.WeakKeyDictionary()
@@ -33,8 +30,8 @@ def gradient_of(fn, x):
     return tuple(gradients), values, extra
 
 
-def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
-    """Runs `fn(model, *batch, **settings)`, compiled once for `model` and `key`.
+def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
+    """Runs `fn(classifier, *batch, **settings)`, compiled once for its model and `key`.
 
     The arguments and results are those of the TensorFlow seam's. JAX compiles for
     fixed shapes, and always with XLA: batches are filled up to a power of two with
@@ -46,14 +43,16 @@ def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
     size = 1 << (n - 1).bit_length()
     batch = tuple(_filled(jnp.asarray(value), size) for value in batch)
     settings = {name: jnp.asarray(value) for name, value in settings.items()}
+    model = classifier.model
     functions = _COMPILED.setdefault(model, {})
     if key not in functions:
-        reference = weakref.ref(model)
+        again = classifier.weakly()
 
         def compiled(weights, batch, settings):
-            model = reference()
+            classifier = again()
+            model = classifier.model
             with _weights(model, weights) as scope:
-                results = fn(model, *batch, **settings)
+                results = fn(classifier, *batch, **settings)
             _refuse_random(model, scope, weights)
             return results
 
@@ -88,6 +87,21 @@ def _weights(model, weights):
     return keras.StatelessScope(
         state_mapping=list(zip(model.variables, weights, strict=True))
     )
+
+
+def uniform(shape, seed):
+    """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
+    return jax.random.uniform(seed.astype("uint32"), shape)
+
+
+def normal(shape, seed):
+    """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
+    return jax.random.normal(seed.astype("uint32"), shape)
+
+
+def on_host(value):
+    """Returns an array as the tensor that attacks return."""
+    return jnp.asarray(value)
 
 
 def state_scope(model, state):

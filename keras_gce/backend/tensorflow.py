@@ -5,9 +5,6 @@ import weakref
 
 import tensorflow as tf
 
-# What `keras.random` takes as a seed.
-SEED_DTYPE = "int32"
-
 # For each model the functions compiled for it. They hold the model weakly, so that
 # the entry goes when the model does.
 _COMPILED = weakref.WeakKeyDictionary()
@@ -37,14 +34,14 @@ def gradient_of(fn, x):
     return gradients if several else gradients[0], values, extra
 
 
-def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
-    """Runs `fn(model, *batch, **settings)`, compiled once for `model` and `key`.
+def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
+    """Runs `fn(classifier, *batch, **settings)`, compiled once for its model and `key`.
 
     The batch dimension is left open: batches of all sizes share one trace. The
     model's weights are read at every call.
 
     Args:
-        model: The Keras model that `fn` uses.
+        classifier: The `keras_gce.classifier.Classifier` of the model that `fn` uses.
         key: Hashable; says what `fn` computes, beside its arguments.
         fn: The function. Of two calls with the same key the first one's is kept.
         batch: Tuple of tensors with the examples along the first axis.
@@ -60,19 +57,39 @@ def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
         tuple(tf.TensorSpec([None, *v.shape[1:]], v.dtype) for v in batch),
         {name: tf.TensorSpec(v.shape, v.dtype) for name, v in settings.items()},
     )
-    functions = _COMPILED.setdefault(model, {})
+    functions = _COMPILED.setdefault(classifier.model, {})
     key = (key, jit_compile, signature[0])
     if key not in functions:
         if jit_compile == "auto":
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
-        reference = weakref.ref(model)
+        again = classifier.weakly()
         functions[key] = tf.function(
-            lambda batch, settings: fn(reference(), *batch, **settings),
+            lambda batch, settings: fn(again(), *batch, **settings),
             input_signature=signature,
             jit_compile=jit_compile,
             autograph=False,
         ).get_concrete_function()
     return functions[key](batch, settings)
+
+
+def uniform(shape, seed):
+    """Draws float32 numbers uniformly from [0, 1).
+
+    Args:
+        shape: The shape, integers or scalar tensors.
+        seed: Integers of shape `(2,)`, a tensor: the same ones, the same numbers.
+    """
+    return tf.random.stateless_uniform(shape, seed)
+
+
+def normal(shape, seed):
+    """Draws float32 numbers of mean 0 and deviation 1, as `uniform` does."""
+    return tf.random.stateless_normal(shape, seed)
+
+
+def on_host(value):
+    """Returns an array as the tensor that attacks return."""
+    return tf.convert_to_tensor(value)
 
 
 def state_scope(model, *state):

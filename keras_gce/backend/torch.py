@@ -5,9 +5,6 @@ import contextlib
 import keras
 import torch
 
-# What `keras.random` takes as a seed.
-SEED_DTYPE = "int32"
-
 
 def gradient_of(fn, x):
     """Computes the gradient of a sum over examples with respect to an input.
@@ -36,8 +33,8 @@ def _detached(value):
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
-def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
-    """Runs `fn(model, *batch, **settings)`.
+def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
+    """Runs `fn(classifier, *batch, **settings)`.
 
     The arguments and results are those of the TensorFlow seam's; results are on the
     CPU.
@@ -46,8 +43,28 @@ def run_compiled(model, key, fn, batch, settings, jit_compile="auto"):
     batch = tuple(keras.ops.convert_to_tensor(value) for value in batch)
     settings = {n: keras.ops.convert_to_tensor(v) for n, v in settings.items()}
     with torch.no_grad():
-        results = fn(model, *batch, **settings)
+        results = fn(classifier, *batch, **settings)
     return keras.tree.map_structure(lambda value: value.detach().cpu(), results)
+
+
+def uniform(shape, seed):
+    """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
+    return torch.rand(shape, generator=_generator(seed), device=seed.device)
+
+
+def normal(shape, seed):
+    """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
+    return torch.randn(shape, generator=_generator(seed), device=seed.device)
+
+
+def _generator(seed):
+    # As `keras.random` has it.
+    return torch.Generator(seed.device).manual_seed(int(seed.sum()) & 0xFFFFFFFF)
+
+
+def on_host(value):
+    """Returns an array as the tensor that attacks return: on the CPU, as theirs are."""
+    return torch.as_tensor(value, device="cpu")
 
 
 def state_scope(model, *state):

@@ -1,6 +1,5 @@
 """Finished batches of an evaluation in a folder, so that a killed one continues."""
 
-import hashlib
 import io
 import json
 import zipfile
@@ -10,17 +9,11 @@ import numpy as np
 from keras_gce import files
 from keras_gce.errors import InputError
 
-__all__ = ["Checkpoint", "fingerprint"]
+__all__ = ["Checkpoint"]
 
-
-def fingerprint(model, x, y, settings):
-    """Returns a digest of the model's weights, if any, the data and the settings."""
-    digest = hashlib.sha256()
-    for array in (*(model.get_weights() if model else ()), x, y):
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    return digest.hexdigest()
+# Counts what a finished batch holds. 4: its examples' indices; the fingerprint knows
+# the training loss.
+FORMAT = 4
 
 
 class Checkpoint:
@@ -28,32 +21,46 @@ class Checkpoint:
 
     Args:
         folder: Path of the folder, made where it is missing.
-        digest: What `fingerprint` returned for this evaluation.
+        digest: The fingerprint of the evaluation: model, loss, data and settings.
 
     Raises:
-        InputError: If the folder can't be written, or is another evaluation's.
+        InputError: If the folder can't be written, or is another evaluation's, or that
+            of an older version.
     """
 
     def __init__(self, folder, digest):
         self._folder = files.output_folder(folder)
         meta = self._folder / "evaluation.json"
-        if meta.exists():
-            if json.loads(meta.read_text()).get("fingerprint") != digest:
-                raise InputError(
-                    "`checkpoint` must be a new folder, or one of an evaluation of the "
-                    "same model, data, attacks and settings. "
-                    f"Received: checkpoint={folder}, of another evaluation"
-                )
-        else:
-            files.write_text(meta, json.dumps({"fingerprint": digest}) + "\n")
+        wanted = {"format": FORMAT, "fingerprint": digest}
+        if not meta.exists():
+            files.write_text(meta, json.dumps(wanted) + "\n")
+            return
+        try:
+            found = json.loads(meta.read_text())
+        except ValueError:
+            found = {}
+        if found.get("format") != FORMAT:
+            raise InputError(
+                "`checkpoint` must be a new folder, or one of this version of "
+                f"keras_gce. Received: checkpoint={folder}, of another version "
+                f"(format {found.get('format', 'below 4')}; this one has {FORMAT})"
+            )
+        if found != wanted:
+            raise InputError(
+                "`checkpoint` must be a new folder, or one of an evaluation of the "
+                "same model, training loss, data, attacks and settings. "
+                f"Received: checkpoint={folder}, of another evaluation"
+            )
 
-    def load(self, row, batch):
-        """Returns the arrays of a finished batch, or `None`."""
+    def load(self, row, batch, index):
+        """Returns the arrays of a finished batch of these examples, or `None`."""
         try:
             with np.load(self._path(row, batch)) as arrays:
-                return dict(arrays)
-        except (FileNotFoundError, ValueError, zipfile.BadZipFile):
+                part = dict(arrays)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
+        # Predictions that lie on a border may change with the machine.
+        return part if np.array_equal(part["index"], index) else None
 
     def save(self, row, batch, arrays):
         """Keeps the arrays of a finished batch."""

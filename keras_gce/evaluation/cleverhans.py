@@ -9,10 +9,11 @@ from keras import ops
 
 from keras_gce.attacks import MIM
 from keras_gce.attacks.ball import interval, project, round_down
-from keras_gce.attacks.base import LossAttack, check_integer, check_number
-from keras_gce.attacks.logits import logits_of
+from keras_gce.attacks.base import LossAttack
 from keras_gce.attacks.objectives import objective
+from keras_gce.checks import check_integer, check_number
 from keras_gce.errors import InputError
+from keras_gce.seeds import seeded
 
 __all__ = ["CleverHansAttack"]
 
@@ -35,7 +36,8 @@ class CleverHansAttack(LossAttack):
             cross-entropy only; `with_loss` gives our own for other losses.
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
             listed here see `keras_gce.attacks.LossAttack`.
-        step_size: Length of a step, in [0, eps]. Defaults to `None`: eps / steps.
+        step_size: Length of a step, in [0, eps]. Defaults to `None`: eps / steps, and
+            for PGD 2.5 eps / steps, at most eps, as ours have it.
         steps: Number of steps, >= 1. Defaults to `None`: 1 for FGSM, 10 for BIM, 40
             for PGD and MIM.
 
@@ -99,17 +101,20 @@ class CleverHansAttack(LossAttack):
             return MIM(**{**shared, **ours, "loss": loss})
         return dataclasses.replace(self, loss=loss)
 
-    def run(self, model, x, y, seed=None, stop_early=False):
+    def run(self, classifier, x, y, seed=None, stop_early=False):
         import tensorflow as tf
 
         pgd, mim = _import_attacks()
-        functions = _functions(model)
+        functions = _functions(classifier)
         # One shape, one trace: a smaller batch is filled up with copies.
         functions["batch"] = size = max(functions["batch"], len(x))
         count, filled = len(x), np.resize(np.arange(len(x)), size)
         x, y = tf.convert_to_tensor(x[filled]), tf.convert_to_tensor(y[filled])
         eps = float(self.eps)
-        step_size = eps / self.steps if self.step_size is None else self.step_size
+        step_size = self.step_size
+        if step_size is None:
+            factor = 2.5 if self.attack == "pgd" else 1.0
+            step_size = min(factor * eps / self.steps, eps)
         arguments = {
             "norm": np.inf if self.norm == "linf" else 2,
             "clip_min": self.bounds[0],
@@ -121,17 +126,18 @@ class CleverHansAttack(LossAttack):
         if self.attack == "mim":
             x_adv = mim(functions["logits"], x, eps, step_size, self.steps, **arguments)
         else:
-            tf.random.set_seed(self.draw_seed(seed))
-            x_adv = pgd(
-                functions["logits"],
-                x,
-                eps,
-                step_size,
-                self.steps,
-                loss_fn=_loss(model, self.loss),
-                rand_init=self.attack == "pgd",
-                **arguments,
-            )
+            # Its random start comes from TensorFlow's global stream, the user's.
+            with seeded(self.draw_seed(seed)):
+                x_adv = pgd(
+                    functions["logits"],
+                    x,
+                    eps,
+                    step_size,
+                    self.steps,
+                    loss_fn=_loss(classifier, self.loss),
+                    rand_init=self.attack == "pgd",
+                    **arguments,
+                )
         x_adv = tf.where(tf.math.is_nan(x_adv), x, x_adv)
         if self.norm == "linf":
             x_adv = ops.clip(x_adv, *interval(x, round_down(eps), self.bounds))
@@ -156,21 +162,21 @@ def _import_attacks():
     return projected_gradient_descent, momentum_iterative_method
 
 
-def _functions(model):
-    if model not in _CACHE:
-        reference = weakref.ref(model)
+def _functions(classifier):
+    if classifier.model not in _CACHE:
+        again = classifier.weakly()
 
         def logits(x):
-            return logits_of(reference())(x)
+            return again().logits(x)
 
-        _CACHE[model] = {"logits": logits, "batch": 0}
-    return _CACHE[model]
+        _CACHE[classifier.model] = {"logits": logits, "batch": 0}
+    return _CACHE[classifier.model]
 
 
-def _loss(model, loss):
-    functions = _functions(model)
-    key = ("loss", loss, getattr(model, "loss", None) if loss == "training" else None)
+def _loss(classifier, loss):
+    functions = _functions(classifier)
+    key = ("loss", classifier.trace_key(loss))
     if key not in functions:
-        values = objective(loss, model)
+        values = objective(loss, classifier)
         functions[key] = lambda labels, logits: values(labels, logits)
     return functions[key]

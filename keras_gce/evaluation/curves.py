@@ -5,13 +5,11 @@ import dataclasses
 import numpy as np
 
 from keras_gce.attacks import PGD
-from keras_gce.attacks.base import check_images, check_labels
-from keras_gce.attacks.logits import predict_logits, unwrap
-from keras_gce.attacks.objectives import is_crossentropy
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
-from keras_gce.evaluation.evaluate import THREAT_MODELS
 from keras_gce.evaluation.images import data_arrays, survivors
 from keras_gce.evaluation.results import Curve
+from keras_gce.evaluation.threat_models import THREAT_MODELS
 from keras_gce.progress import bar
 
 __all__ = ["accuracy_curves"]
@@ -24,10 +22,10 @@ def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True
     attacked there again.
 
     Args:
-        model: A built `keras.Model`; see `keras_gce.attacks.logits_of`. Without a
+        model: A built `keras.Model`; see `keras_gce.classifier.Classifier`. Without a
             training loss it has no curve for the threat model "paper", and for
             "adaptive" the worst of cross-entropy and the margin loss.
-        data: A pair of arrays, images of shape `(N, ...)` and labels.
+        data: Images and labels, as for `evaluate`.
         eps: Radii, each > 0, in units of the images.
         attack: A gradient attack. Defaults to `None`: PGD with 40 steps, seed 0. Its
             step size is scaled with the radius.
@@ -48,18 +46,18 @@ def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True
         )
     if attack is None:
         attack = PGD(eps=radii[-1], step_size=radii[-1] / 16, seed=0)
-    if not hasattr(attack, "with_loss"):
+    if attack.loss is None:
         raise InputError(
             f"`attack` must be a gradient attack. Received: attack={attack!r}"
         )
-    model = unwrap(model)
-    x, y = data_arrays(data)
-    x = check_images(x, attack.bounds)
-    y = check_labels(y, x, model)
+    classifier = Classifier.of(model)
+    x, y = classifier.check(*data_arrays(data, attack.bounds), attack.bounds)
     losses = ["crossentropy", "margin"]
-    if getattr(model, "loss", None) is not None and not is_crossentropy(model):
-        losses.insert(1, "training")
-    clean = predict_logits(model, x, batch_size).argmax(-1) == y
+    own = "crossentropy" if classifier.is_crossentropy else "training"
+    if own == "training" and not classifier.loss_missing:
+        losses.insert(1, own)
+        classifier.check_loss()
+    clean = classifier.right(x, y, batch_size)
     robust = {loss: [clean] for loss in losses}
     with bar("curves", len(radii) * len(losses), progress) as advance:
         for radius in radii:
@@ -67,7 +65,7 @@ def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True
                 left = np.flatnonzero(robust[loss][-1])
                 right = np.zeros(len(x), bool)
                 right[left] = survivors(
-                    model,
+                    classifier,
                     x[left],
                     y[left],
                     _scaled(attack, radius).with_loss(loss),
@@ -76,9 +74,8 @@ def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True
                 robust[loss].append(right)
                 advance(1, f"curves, eps {radius:.3g}")
     curves = []
-    own = "crossentropy" if is_crossentropy(model) else "training"
-    for name, of_it in THREAT_MODELS.items():
-        of_it = {own if loss == "training" else loss for loss in of_it}
+    for name, threat_model in THREAT_MODELS.items():
+        of_it = {own if loss == "training" else loss for loss in threat_model.losses}
         if name == "paper" and not of_it <= set(losses):
             continue
         rows = [robust[loss] for loss in losses if loss in of_it]
@@ -100,7 +97,8 @@ def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True
 
 def _scaled(attack, radius):
     settings = {"eps": radius}
-    step_size = getattr(attack, "step_size", None)
+    # Of attacks that choose their step themselves there is nothing to scale.
+    step_size = dataclasses.asdict(attack).get("step_size")
     if step_size is not None and attack.eps:
         settings["step_size"] = step_size * radius / attack.eps
     return dataclasses.replace(attack, **settings)

@@ -7,23 +7,27 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks import PGD
-from keras_gce.attacks.logits import logits_of, predict_logits
-from keras_gce.attacks.objectives import is_crossentropy, objective
+from keras_gce.attacks.objectives import objective
+from keras_gce.classifier import Classifier, is_finite
 from keras_gce.evaluation.images import survivors
 from keras_gce.evaluation.results import Flag
+from keras_gce.evaluation.sanity import is_constant
 
-__all__ = ["diagnose", "zero_gradients"]
+__all__ = ["diagnose", "gradient_checks", "zero_gradients"]
 
 ATHALYE = "Athalye et al. 2018 (arXiv 1802.00420), section 3.1"
 CARLINI = "Carlini et al. 2019 (arXiv 1902.06705), section 5"
+TRAMER = "Tramer et al. 2020 (arXiv 2002.08347), section 6"
 CROCE = "Croce and Hein 2020 (arXiv 2003.01690), AutoAttack's checks"
 
 EXAMPLES = 100
 ZERO_GRADIENTS = 0.01  # share of the examples
+NAN_GRADIENTS = 0.0  # share of the examples
 RANDOMISED = 1e-4  # of logits of length 1
 SATURATED = 0.1  # share of the examples
 # The softmax of a lead above log(2**24) rounds to 1 in float32.
 LEAD = 16.6
+STANDING, WITHIN = 0.5, 0.05  # share of the examples; of the median lead
 NOT_RISING = 0.05  # share of the examples
 GAIN = 0.05  # accuracy
 
@@ -35,7 +39,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
     another loss, through that; the worse figure counts.
 
     Args:
-        model: A built `keras.Model`; see `keras_gce.attacks.logits_of`.
+        model: A built `keras.Model`; see `keras_gce.classifier.Classifier`.
         x: Images of shape `(N, ...)` within `bounds`, float32.
         y: Their classes, integers of shape `(N,)`.
         eps: Radius of the ball, in units of the images, >= 0.
@@ -44,25 +48,32 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
 
     Returns:
         List of `Flag`, one for each sign, raised or not; empty where the model gets no
-        example right.
+        example right, or answers the same for all, so that there is nothing to mask.
     """
-    z = predict_logits(model, x)
-    right = np.flatnonzero(z.argmax(-1) == y)[:EXAMPLES]
-    if not len(right):
+    classifier = Classifier.of(model)
+    x, y = classifier.check(x, y, bounds)
+    z = classifier.predict(x)
+    right = np.flatnonzero((z.argmax(-1) == y) & is_finite(z))[:EXAMPLES]
+    if not len(right) or is_constant(z):
         return []
-    x, y, z = x[right], y[right], z[right]
+    x, y = x[right], y[right]
+    # Twice the same batch: of another one the results may be rounded otherwise.
+    z, again = classifier.predict(x), classifier.predict(x)
     losses = ["crossentropy"]
-    if getattr(model, "loss", None) is not None and not is_crossentropy(model):
+    if not classifier.loss_missing and not classifier.is_crossentropy:
         losses.append("training")
     pgd = PGD(eps=eps, steps=40, step_size=eps / 16, norm=norm, bounds=bounds, seed=0)
     reach = bounds[1] - bounds[0]
     if norm == "l2":
         reach *= float(np.sqrt(x[0].size))
     signs = [
-        zero_gradients(model, x, y, losses),
+        *gradient_checks(classifier, x, y, losses),
         _sign(
             "loss_does_not_rise",
-            {loss: _not_rising(model, x, y, pgd.with_loss(loss)) for loss in losses},
+            {
+                loss: _not_rising(classifier, x, y, pgd.with_loss(loss))
+                for loss in losses
+            },
             NOT_RISING,
             "On {value:.1%} of the images PGD ends at a {loss} loss not above where it "
             "began: the gradient does not show the way. Run APGD on the margin loss, "
@@ -73,7 +84,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
             "unbounded_attack_fails",
             {
                 loss: _left(
-                    model,
+                    classifier,
                     x,
                     y,
                     dataclasses.replace(
@@ -90,7 +101,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
         ),
         _sign(
             "more_steps_gain",
-            {loss: _gain(model, x, y, pgd.with_loss(loss)) for loss in losses},
+            {loss: _gain(classifier, x, y, pgd.with_loss(loss)) for loss in losses},
             GAIN,
             "Four times the steps from three more starts break another {value:.1%} of "
             "the images through {loss}: the attacks had not converged. Run more steps "
@@ -99,11 +110,20 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
         ),
         _sign(
             "randomised_outputs",
-            {"": _difference(z, predict_logits(model, x))},
+            {"": _difference(z, again)},
             RANDOMISED,
             "Two passes over the same images differ by {value:.1g} of the logits: the "
             'model is random. Run AutoAttack(version="rand").',
             CROCE,
+        ),
+        _sign(
+            "logits_stand_still",
+            {"": _standing_still(_top(z))},
+            STANDING,
+            "On {value:.1%} of the images the greatest logit leads by the same, within "
+            "5%: the logits lie on a plateau, where the gradient is not that of the "
+            "classes. Run Square with more queries, and transfer from another model.",
+            TRAMER,
         ),
         _sign(
             "softmax_saturates",
@@ -125,64 +145,99 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
     return signs
 
 
+def gradient_checks(classifier, x, y, losses=("crossentropy",)):
+    """Returns the `Flag`s of input gradients that are exactly 0, or not finite."""
+    if not len(x):
+        return []
+    y = y[: len(x)]
+    values = {loss: _values(classifier, x, y, loss) for loss in losses}
+    return [
+        _sign(
+            "zero_gradients",
+            {loss: float(zero.mean()) for loss, (_, zero, _) in values.items()},
+            ZERO_GRADIENTS,
+            "{value:.1%} of the images right before have an input gradient of exactly "
+            "0 through {loss}, so gradient attacks cannot move them: masked gradients. "
+            "Look at the margin loss, and run Square.",
+            ATHALYE,
+        ),
+        _sign(
+            "nan_gradients",
+            {loss: float(nan.mean()) for loss, (_, _, nan) in values.items()},
+            NAN_GRADIENTS,
+            "{value:.1%} of the images right before have an input gradient through "
+            "{loss} that is not finite at some pixels: where(), a root or a power "
+            "passes it on from a branch not taken. `evaluate` takes the gradient "
+            "beside those places; run Square, which needs none.",
+            ATHALYE,
+        ),
+    ]
+
+
 def zero_gradients(model, x, y, losses=("crossentropy",)):
     """Returns the `Flag` of input gradients that are exactly 0."""
-    y = y[: len(x)]
-    return _sign(
-        "zero_gradients",
-        {loss: float(_values(model, x, y, loss)[1].mean()) for loss in losses},
-        ZERO_GRADIENTS,
-        "{value:.1%} of the images right before have an input gradient of exactly 0 "
-        "through {loss}, so gradient attacks cannot move them: masked gradients. Look "
-        "at the margin loss, and run Square.",
-        ATHALYE,
-    )
+    return gradient_checks(Classifier.of(model), x, y, losses)[0]
 
 
 def _sign(name, values, threshold, message, reference):
-    loss = max(values, key=values.get)
+    # What can't be measured is worse than any measure.
+    loss = max(values, key=lambda name: np.nan_to_num(values[name], nan=np.inf))
     value = values[loss]
     shown = {"training": "the training loss", "crossentropy": "cross-entropy"}
     text = message.format(value=value, loss=shown.get(loss, loss))
-    return Flag(name, value, threshold, text, reference)
+    return Flag(name, value if np.isfinite(value) else None, threshold, text, reference)
 
 
-def _values(model, x, y, loss):
-    """Returns the loss of each example, and whether its input gradient is 0."""
+def _values(classifier, x, y, loss):
+    """Returns each example's loss, and whether its gradient is 0, or not finite."""
 
-    def run(model, x, y):
-        logits, fn = logits_of(model), objective(loss, model)
-        gradient, value, _ = backend.gradient_of(lambda v: (fn(y, logits(v)), ()), x)
+    def run(classifier, x, y):
+        fn = objective(loss, classifier)
+        gradient, value, _ = backend.gradient_of(
+            lambda v: (fn(y, classifier.logits(v)), ()), x
+        )
         axes = tuple(range(1, len(x.shape)))
-        return value, ops.all(ops.equal(gradient, 0.0), axis=axes)
+        zero = ops.all(ops.equal(gradient, 0.0), axis=axes)
+        return value, zero, ops.any(~ops.isfinite(gradient), axis=axes)
 
-    key = ("values", loss, model.loss if loss == "training" else None)
-    return tuple(map(np.asarray, backend.run_compiled(model, key, run, (x, y), {})))
-
-
-def _not_rising(model, x, y, attack):
-    x_adv = np.asarray(attack.run(model, x, y))
-    before, _ = _values(model, x, y, attack.loss)
-    after, _ = _values(model, x_adv, y, attack.loss)
-    return float((after <= before).mean()) if attack.eps else 0.0
+    key = ("values", classifier.trace_key(loss))
+    results = backend.run_compiled(classifier, key, run, (x, y), {})
+    return tuple(map(np.asarray, results))
 
 
-def _left(model, x, y, attack):
-    return float(survivors(model, x, y, attack).mean())
+def _not_rising(classifier, x, y, attack):
+    x_adv = np.asarray(attack.run(classifier, x, y))
+    before, after = (
+        _values(classifier, images, y, attack.loss)[0] for images in (x, x_adv)
+    )
+    # A loss that became NaN or infinite has been led off.
+    stays = (after <= before) & np.isfinite(after)
+    return float(stays.mean()) if attack.eps else 0.0
 
 
-def _gain(model, x, y, attack):
-    left = survivors(model, x, y, attack)
+def _left(classifier, x, y, attack):
+    return float(survivors(classifier, x, y, attack).mean())
+
+
+def _gain(classifier, x, y, attack):
+    left = survivors(classifier, x, y, attack)
     if not left.any() or not attack.eps:
         return 0.0
     longer = dataclasses.replace(attack, steps=4 * attack.steps, restarts=3, seed=1)
-    still = survivors(model, x[left], y[left], longer)
+    still = survivors(classifier, x[left], y[left], longer)
     return float((~still).sum() / len(x))
 
 
 def _difference(z, again):
+    z, again = z.astype("float64"), again.astype("float64")
     lengths = [np.linalg.norm(v, axis=-1, keepdims=True) + 1e-10 for v in (z, again)]
     return float(np.linalg.norm(z / lengths[0] - again / lengths[1], axis=-1).max())
+
+
+def _standing_still(leads):
+    """The share of leads within a few percent of their median."""
+    median = np.median(leads)
+    return float((np.abs(leads - median) <= WITHIN * median).mean())
 
 
 def _top(z, softmax=False):

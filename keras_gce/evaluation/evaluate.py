@@ -1,38 +1,28 @@
 """`evaluate`: attacks on a model, under a named threat model."""
 
-import dataclasses
-import datetime
-import importlib
-import time
-
-import keras
 import numpy as np
 
-from keras_gce.attacks.autoattack import AutoAttack
-from keras_gce.attacks.base import check_images, check_integer, check_labels
-from keras_gce.attacks.logits import batches, check_logits, predict_logits, unwrap
-from keras_gce.attacks.objectives import is_crossentropy, training_loss
-from keras_gce.errors import InputError
-from keras_gce.evaluation.checkpoint import Checkpoint, fingerprint
-from keras_gce.evaluation.diagnostics import diagnose, zero_gradients
+from keras_gce.checks import check_integer
+from keras_gce.classifier import Classifier, is_finite
+from keras_gce.evaluation.checkpoint import Checkpoint
+from keras_gce.evaluation.diagnostics import diagnose, gradient_checks
 from keras_gce.evaluation.flags import row_checks
-from keras_gce.evaluation.gallery import SIZE, gallery
-from keras_gce.evaluation.hardware import hardware
+from keras_gce.evaluation.gallery import gallery
 from keras_gce.evaluation.images import data_arrays
+from keras_gce.evaluation.plan import make_plan
+from keras_gce.evaluation.record import (
+    found_examples,
+    results_of,
+    settings_of,
+    setup,
+    versions,
+)
 from keras_gce.evaluation.report import RobustnessReport
-from keras_gce.evaluation.results import AttackResult
-from keras_gce.progress import bar
+from keras_gce.evaluation.run import run_plan
+from keras_gce.evaluation.sanity import is_constant, sanity_checks
+from keras_gce.fingerprint import fingerprint
 
-__all__ = ["THREAT_MODELS", "evaluate"]
-
-THREAT_MODELS = {
-    "paper": ("training",),
-    "crossentropy": ("crossentropy",),
-    "adaptive": ("crossentropy", "training", "margin"),
-}
-
-# Counts what a finished batch in a checkpoint holds.
-CHECKPOINT_FORMAT = 3
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -45,6 +35,7 @@ def evaluate(
     progress=True,
     worst_case_only=False,
     diagnostics=False,
+    bounds=None,
 ):
     """Attacks a model and reports what is left of its accuracy.
 
@@ -57,10 +48,13 @@ def evaluate(
       example counts as robust only if none of them breaks it.
 
     JSMA, CarliniWagnerL2, FAB and the black-box attacks have objectives of their own
-    and run once. AutoAttack runs as its authors have it: its attacks have a row each,
-    and each attacks what those before it left right.
+    and run once. JSMA and CarliniWagnerL2 have no radius: they have rows, but do not
+    count in the worst case of the attacks that have one. AutoAttack runs as its authors
+    have it: its attacks have a row each, and each attacks what those before it left
+    right.
 
-    Examples that the model gets wrong from the start are not attacked. Ours leave a
+    Examples that the model gets wrong from the start are not attacked; one whose logits
+    are NaN or infinite, before or after an attack, is wrong. Ours leave a
     gradient attack at their first success. What is random is decided by the attack's
     seed (0 where it is `None`) and the number of the batch.
 
@@ -75,10 +69,12 @@ def evaluate(
     (1.0, 1)
 
     Args:
-        model: A built `keras.Model`; see `keras_gce.attacks.logits_of`. Compiled with
-            its training loss, where the threat model asks for that.
-        data: Images and labels: a pair of arrays, a `Split`, a `tf.data.Dataset` or
-            a `keras.utils.PyDataset`.
+        model: A built `keras.Model`; see `keras_gce.classifier.Classifier`. Where it is
+            not compiled with one loss, "adaptive" leaves the training loss out, and the
+            report says so.
+        data: Images and labels, in the forms that `fit` takes: a pair of arrays, a
+            `Split`, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch
+            `DataLoader`, or a generator of batches that ends.
             Images of shape `(N, ...)` within the attacks' bounds, by default [0, 1].
         attacks: One attack, or a list of attacks.
         threat_model: Its name, or `None`: each attack keeps its own loss. Defaults to
@@ -92,6 +88,9 @@ def evaluate(
             is then that of all rows up to it. Defaults to `False`.
         diagnostics: Whether to look for masked gradients by runs of their own, at the
             greatest eps of the attacks; see `diagnose`. Defaults to `False`.
+        bounds: The least and the greatest value of a pixel, such as (0, 255), for all
+            attacks of the call, whose eps are in the same unit; a `Split`'s images are
+            brought there. Defaults to `None`: each attack's own.
 
     Returns:
         A `RobustnessReport`.
@@ -99,232 +98,83 @@ def evaluate(
     Raises:
         InputError: If an argument is not as described.
     """
-    if threat_model is not None and threat_model not in THREAT_MODELS:
-        raise InputError(
-            f"`threat_model` must be one of {', '.join(THREAT_MODELS)}, or None. "
-            f"Received: threat_model={threat_model!r}"
-        )
     check_integer("batch_size", batch_size, least=1)
-    model = unwrap(model)
-    rows, ensembles, skipped = _rows(attacks, threat_model, model)
-    x, y = data_arrays(data)
-    for bounds in {attack.bounds for attack in rows} or {(0.0, 1.0)}:
-        x = check_images(x, bounds)
-    check_logits(model, x)
-    y = check_labels(y, x, model)
-    if any(getattr(attack, "loss", None) == "training" for attack in rows):
-        training_loss(model)
-
-    saved = None
-    if checkpoint is not None:
-        settings = {
-            "rows": [
-                [attack.name, attack.engine, _settings(attack)] for attack in rows
-            ],
-            "batch_size": batch_size,
-            "format": CHECKPOINT_FORMAT,
-            "worst_case_only": worst_case_only,
-        }
-        saved = Checkpoint(checkpoint, fingerprint(model, x, y, settings))
-
-    clean = predict_logits(model, x, batch_size).argmax(-1) == y
-    robust, results = np.tile(clean, (len(rows), 1)), []
-    found = [[] for _ in rows]
-    # What is left right by the rows before, of an ensemble or of all.
-    left = {}
-    with bar("attacking", len(rows) * int(clean.sum()), progress) as advance:
-        for row, (attack, ensemble) in enumerate(zip(rows, ensembles, strict=True)):
-            same = _same_objective(rows[:row], attack, model)
-            if same is not None and not worst_case_only:
-                robust[row] = robust[same]
-                results.append(
-                    dataclasses.replace(
-                        results[same],
-                        loss=attack.loss,
-                        seconds=0.0,
-                        settings=_settings(attack),
-                    )
-                )
-                advance(int(clean.sum()), attack.name)
-                continue
-            group = "all" if worst_case_only else ensemble
-            before = clean if group is None else left.get(group, clean)
-            chosen = np.flatnonzero(before)
-            parts = []
-            for batch, index in enumerate(batches(chosen, batch_size)):
-                part = saved and saved.load(row, batch)
-                if part is None:
-                    part = _attack(attack, model, x[index], y[index], batch, batch_size)
-                    if saved:
-                        saved.save(row, batch, part)
-                robust[row, index] = part["right"]
-                if len(found[row]) < SIZE:
-                    names = ("shown", "shown_x", "shown_class")
-                    for i, *rest in zip(*(part[name] for name in names), strict=True):
-                        found[row].append((index[i], *rest))
-                parts.append(part)
-                advance(len(index), attack.name)
-            robust[row] &= before
-            if group is not None:
-                left[group] = robust[row]
-            advance(int(clean.sum()) - len(chosen), attack.name)
-            name = None if ensemble is None else ensemble[1]
-            results.append(_result(attack, name, clean, robust[row], parts))
-
+    classifier = Classifier.of(model)
+    plan = make_plan(attacks, threat_model, classifier, bounds, worst_case_only)
+    x, y = check_data(classifier, plan, data)
+    saved = checkpoint and Checkpoint(
+        checkpoint, _fingerprint(classifier, plan, x, y, batch_size)
+    )
+    z = classifier.predict(x, batch_size)
+    clean = (z.argmax(-1) == y) & is_finite(z)
     checks = []
-    if not worst_case_only:
-        checks += row_checks(results, robust, clean)
+    if any(attack.needs_gradient for attack in plan.attacks) and not is_constant(z):
+        checks = gradient_checks(classifier, x[clean][:batch_size], y[clean])
+        classifier.nan_gradients = any(
+            c.name == "nan_gradients" and c.raised for c in checks
+        )
+
+    outcomes = run_plan(plan, classifier, x, y, clean, batch_size, saved, progress)
+
+    results, row_robust = (
+        results_of(plan, outcomes, clean),
+        np.array([o.robust for o in outcomes]),
+    )
+    first = sanity_checks(classifier, x, y, z, outcomes, plan)
     if diagnostics:
-        radii = [row for row in rows if getattr(row, "eps", None)]
-        widest = max(radii, key=lambda row: row.eps, default=None)
+        radii = [attack for attack in plan.attacks if attack.eps]
+        widest = max(radii, key=lambda attack: attack.eps, default=None)
         if widest is not None:
-            checks += diagnose(
-                model, x, y, widest.eps, norm=widest.norm, bounds=widest.bounds
+            checks = diagnose(
+                classifier, x, y, widest.eps, norm=widest.norm, bounds=widest.bounds
             )
-    elif clean.any() and any(result.loss for result in results):
-        checks.append(zero_gradients(model, x[clean][:batch_size], y[clean]))
+    if not worst_case_only:
+        opens = [row.opens for row in plan.rows]
+        checks = row_checks(results, row_robust, clean, opens) + checks
     return RobustnessReport(
-        model=model.name,
+        model=classifier.name,
         threat_model=threat_model,
         results=results,
         clean=clean,
-        row_robust=robust,
-        checks=checks,
-        skipped=skipped,
+        row_robust=row_robust,
+        checks=first + checks,
+        skipped=plan.skipped,
         worst_case_only=worst_case_only,
-        versions=_versions(rows),
+        versions=versions(plan),
         labels=y,
-        data=fingerprint(None, x, y, {})[:16],
-        gallery=gallery(found, x, y, rows[0].bounds),
-        setup={
-            "hardware": hardware(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        },
+        data=fingerprint(x, y)[:16],
+        gallery=gallery(
+            found_examples(outcomes),
+            x,
+            y,
+            plan.attacks[0].bounds,
+            classifier.data_format,
+        ),
+        setup=setup(),
     )
 
 
-def _rows(attacks, threat_model, model):
-    """Returns the attacks to run, for each its ensemble, and which can't run, and why.
+def check_data(classifier, plan, data):
+    """Returns the images and labels of an evaluation, once all of it can run.
 
-    An ensemble is its number and name, or None. A gradient attack is run with each
-    loss of the threat model.
+    Raises:
+        InputError: If images or labels do not fit the model or an attack's bounds, or
+            an attack can't run on the model.
     """
-    rows, ensembles, skipped = [], [], []
-    attacks = attacks if isinstance(attacks, (list, tuple)) else [attacks]
-    for number, attack in enumerate(attacks):
-        if not hasattr(attack, "run") or not hasattr(attack, "engine"):
-            raise InputError(
-                "`attacks` must hold attacks of keras_gce.attacks or "
-                f"CleverHansAttack. Received: {attack!r}"
-            )
-        if getattr(attack, "targeted", False):
-            raise InputError(
-                "`attacks` must be untargeted here, where the labels are the true "
-                f"classes; call the attack itself. Received: {attack!r}"
-            )
-        ensemble = None
-        if isinstance(attack, AutoAttack):
-            attack.check_model(model)
-            new = attack.attacks
-            ensemble = (number, attack.name)
-        elif threat_model is None or not hasattr(attack, "with_loss"):
-            new = [attack]
-        else:
-            new = [attack.with_loss(loss) for loss in THREAT_MODELS[threat_model]]
-        for row in new:
-            if getattr(row, "unavailable", None):
-                skipped.append(f"{row.name} of {row.engine}: {row.unavailable}")
-            else:
-                rows.append(row)
-                ensembles.append(ensemble)
-    skipped = sorted(set(skipped))
-    if not rows:
-        raise InputError(
-            "`attacks` must hold at least one attack that runs here. "
-            f"Received: {skipped or attacks}"
-        )
-    return rows, ensembles, skipped
+    all_limits = {attack.bounds for attack in plan.attacks}
+    x, y = data_arrays(data, next(iter(all_limits)) if len(all_limits) == 1 else None)
+    for limits in all_limits:
+        x, labels = classifier.check(x, y, limits)
+    for attack in plan.attacks:
+        attack.check(classifier, x.shape[1:])
+    return x, labels
 
 
-def _attack(attack, model, x, y, batch, batch_size):
-    start = time.perf_counter()
-    # Apart from each other, so that seeds 0 and 1 share no batch.
-    seed = ((attack.seed or 0) * 1_000_003 + batch * 7919) % 2**31
-    x_adv = np.asarray(attack.run(model, x, y, seed=seed, stop_early=True))
-    seconds = time.perf_counter() - start
-    delta = (x_adv - x).reshape(len(x), -1)
-    targets = getattr(attack, "targets", lambda *_: None)(model, x, y, seed)
-    classes = predict_logits(model, x_adv, batch_size).argmax(-1)
-    right = classes == y
-    shown = np.flatnonzero(~right)[:SIZE]
-    return {
-        "right": right,
-        "shown": shown,
-        "shown_x": x_adv[shown],
-        "shown_class": classes[shown],
-        "reached": ~right if targets is None else classes == targets,
-        "l0": np.count_nonzero(delta, axis=1),
-        "l2": np.linalg.norm(delta, axis=1),
-        "linf": np.abs(delta).max(axis=1),
-        "seconds": np.float64(seconds),
+def _fingerprint(classifier, plan, x, y, batch_size):
+    rows = [[a.name, a.engine, settings_of(a)] for a in plan.attacks]
+    settings = {
+        "rows": rows,
+        "batch_size": batch_size,
+        "worst_case_only": plan.worst_case_only,
     }
-
-
-def _same_objective(before, attack, model):
-    """The row that ran this already: the training loss may be cross-entropy."""
-    if getattr(attack, "loss", None) != "training" or not is_crossentropy(model):
-        return None
-    twin = attack.with_loss("crossentropy")
-    for row, other in enumerate(before):
-        if other.name == twin.name and _settings(other) == _settings(twin):
-            return row
-    return None
-
-
-def _result(attack, ensemble, clean, robust, parts):
-    won, l0, l2 = (
-        np.concatenate([part[key] for part in parts] or [np.zeros(0, kind)])
-        for key, kind in (("reached", bool), ("l0", int), ("l2", float))
-    )
-    return AttackResult(
-        name=attack.name,
-        engine=attack.engine,
-        loss=_text(getattr(attack, "loss", None)),
-        eps=getattr(attack, "eps", None),
-        norm=getattr(attack, "norm", None),
-        n_examples=len(clean),
-        clean_accuracy=float(clean.mean()),
-        robust_accuracy=float(robust.mean()),
-        success_rate=float(won.mean()) if len(won) else None,
-        mean_l0=float(l0[won].mean()) if won.any() else None,
-        mean_l2=float(l2[won].mean()) if won.any() else None,
-        median_l2=float(np.median(l2[won])) if won.any() else None,
-        max_linf=float(max((part["linf"].max() for part in parts), default=0.0)),
-        seconds=float(sum(part["seconds"] for part in parts)),
-        settings=_settings(attack),
-        ensemble=ensemble,
-    )
-
-
-def _settings(attack):
-    values = {
-        field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)
-    }
-    return {name: _text(value) for name, value in values.items()}
-
-
-def _text(value):
-    if isinstance(value, keras.Model):
-        weights = fingerprint(value, np.zeros(0), np.zeros(0), {})[:12]
-        return f"{value.name} (weights {weights})"
-    if dataclasses.is_dataclass(value):
-        return {"name": value.name, **_settings(value)}
-    if callable(value):
-        return getattr(value, "__qualname__", type(value).__name__)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _versions(rows):
-    names = ["keras_gce", "keras", keras.backend.backend(), "numpy"]
-    names += ["cleverhans"] * any(row.engine == "cleverhans" for row in rows)
-    return {name: importlib.import_module(name).__version__ for name in names}
+    return fingerprint(x, y, classifier.fingerprint(), settings)

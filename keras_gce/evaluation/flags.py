@@ -14,13 +14,15 @@ REFERENCE = "Carlini et al. 2019 (arXiv 1902.06705), sections 4 and 5"
 BLACK_BOXES = ("Square", "RandomNoise", "Transfer")
 
 
-def row_checks(results, robust, clean):
+def row_checks(results, robust, clean, opens=None):
     """Returns what the rows of a report say about masked gradients.
 
     Args:
         results: List of `AttackResult`.
         robust: Boolean array of shape `(rows, N)`: which examples are right after each.
         clean: Boolean array of shape `(N,)`: which are right before.
+        opens: For each row whether it attacked all of these, rather than what the rows
+            of its ensemble before it left. Defaults to `None`: all did.
 
     Returns:
         List of `Flag`, raised or not, one for each sign that the rows allow to look
@@ -32,12 +34,11 @@ def row_checks(results, robust, clean):
         Adversarial Robustness", 2019 (arXiv 1902.06705), sections 4 and 5.
     """
     flags = []
-    # A row of an ensemble but its first one attacked only what those before it left.
+    opens = [True] * len(results) if opens is None else opens
     gradient = [
         row
-        for row, before in zip(results, [None, *results], strict=False)
-        if row.loss is not None
-        and (row.ensemble is None or before is None or before.ensemble is None)
+        for row, all_of_them in zip(results, opens, strict=True)
+        if row.loss is not None and all_of_them
     ]
     pairs = [(a, b) for a in gradient for b in gradient if a is not b]
     flags += _worst(

@@ -9,7 +9,7 @@ __all__ = ["SIZE", "gallery"]
 SIZE = 8
 
 
-def gallery(found, x, y, bounds):
+def gallery(found, x, y, bounds, data_format="channels_last"):
     """Picks examples, of each row in turn, no image twice.
 
     Args:
@@ -17,13 +17,19 @@ def gallery(found, x, y, bounds):
         x: All images.
         y: Their classes, which the model gave them too.
         bounds: The least and the greatest value of a pixel.
+        data_format: Where the channels are, in Keras's words.
 
     Returns:
         List of at most 8 `GalleryExample`; empty where `x` is no images of 1 or 3
         channels.
     """
-    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+    axis = 1 if data_format == "channels_first" else -1
+    if x.ndim != 4 or x.shape[axis] not in (1, 3):
         return []
+
+    def pixels(values, low, high):
+        return _pixels(np.moveaxis(values, axis - (axis > 0), -1), low, high)
+
     picked = {}
     for turn in range(SIZE):
         for row, candidates in enumerate(found):
@@ -38,9 +44,9 @@ def gallery(found, x, y, bounds):
                     label=int(y[index]),
                     before=int(y[index]),
                     after=int(after),
-                    clean=_pixels(x[index], *bounds),
-                    adversarial=_pixels(x_adv, *bounds),
-                    difference=_pixels(delta, -scale, scale),
+                    clean=pixels(x[index], *bounds),
+                    adversarial=pixels(x_adv, *bounds),
+                    difference=pixels(delta, -scale, scale),
                     scale=scale,
                 )
     return list(picked.values())

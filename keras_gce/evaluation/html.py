@@ -7,18 +7,21 @@ import math
 import numpy as np
 
 from keras_gce.errors import InputError
+from keras_gce.evaluation.threat_models import THREAT_MODELS, ThreatModel
 
 __all__ = ["page"]
 
 # Of the chart, in units of the SVG: the plot's corners within a view of 720 x 360.
 LEFT, TOP, RIGHT, BOTTOM = 68, 16, 704, 316
-# Okabe and Ito's colours, with a dash and a marker each for readers without colour.
-STYLES = {
-    "paper": {"color": "#0072b2", "dash": "8 4", "marker": "square"},
-    "crossentropy": {"color": "#d55e00", "dash": "2 4", "marker": "triangle"},
-    "adaptive": {"color": "#000000", "dash": "none", "marker": "circle"},
-}
-OTHER = {"color": "#555555", "dash": "12 3 2 3", "marker": "circle"}
+# A line of a threat model that has no name.
+OTHER = ThreatModel(
+    name="",
+    losses=(),
+    label="",
+    color="#555555",
+    dash="12 3 2 3",
+    marker="circle",
+)
 # With more classes the page shows the worst of them, and the rest folded.
 MOST_CLASSES = 20
 
@@ -89,7 +92,8 @@ def _chart(curves):
             )
         ]
         lines.append(
-            STYLES.get(curve.threat_model, OTHER) | {"curve": curve, "points": points}
+            {"style": THREAT_MODELS.get(curve.threat_model, OTHER)}
+            | {"curve": curve, "points": points}
         )
     return {
         "lines": lines,

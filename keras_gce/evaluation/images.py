@@ -1,42 +1,83 @@
 """The images of an evaluation, and which of them outlive an attack."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
-from keras_gce.attacks.logits import batches, predict_logits
+from keras_gce.classifier import batches
 from keras_gce.errors import InputError
 
 __all__ = ["data_arrays", "survivors"]
 
 
-def data_arrays(data):
-    """Returns images and labels of a Split, a tf.data.Dataset or a pair of arrays."""
+def data_arrays(data, bounds=None):
+    """Returns images and labels of data in any form that `fit` takes, as arrays.
+
+    Args:
+        data: A pair of arrays, a `Split`, a `tf.data.Dataset`, a `PyDataset`, a torch
+            `DataLoader`, or an iterable of batches (or of examples) that ends.
+        bounds: The least and the greatest value of a pixel, to which a `Split`'s images
+            are brought. Defaults to `None`: [0, 1].
+    """
     if hasattr(data, "arrays"):
-        return data.arrays()
+        return _in_bounds(data, bounds)
     if isinstance(data, (tuple, list)) and len(data) == 2:
-        return np.asarray(data[0]), np.asarray(data[1])
+        return _array(data[0]), _array(data[1])
     if isinstance(data, keras.utils.PyDataset):
-        to_numpy = keras.ops.convert_to_numpy
-        pairs = [map(to_numpy, data[i][:2]) for i in range(len(data))]
-        return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
-    if hasattr(data, "as_numpy_iterator"):
-        if int(data.cardinality()) == -1:
-            raise InputError("`data` must be finite. Received: an infinite Dataset")
-        pairs = [pair[:2] for pair in data.as_numpy_iterator()]
-        if not pairs:
-            raise InputError("`data` must hold at least one image. Received: none")
-        join = np.concatenate if np.ndim(pairs[0][1]) else np.stack
-        return tuple(join(part) for part in zip(*pairs, strict=True))
-    raise InputError(
-        "`data` must be a pair of arrays (images, labels), a Split, a "
-        f"tf.data.Dataset or a PyDataset. Received: {type(data).__name__}"
-    )
+        data = (data[i] for i in range(len(data)))
+    elif hasattr(data, "cardinality") and int(data.cardinality()) == -1:
+        raise InputError("`data` must be finite. Received: an infinite Dataset")
+    if isinstance(data, (dict, str, bytes)) or not isinstance(data, Iterable):
+        raise InputError(
+            "`data` must be images and labels: a pair of arrays, a Split, a "
+            "tf.data.Dataset, a PyDataset, a DataLoader or an iterable of batches. "
+            f"Received: {type(data).__name__}"
+        )
+    pairs = [_pair(item) for item in data]
+    if not pairs:
+        raise InputError("`data` must hold at least one image. Received: none")
+    # Batches, or, where a label is a number, examples.
+    join = np.concatenate if np.ndim(pairs[0][1]) else np.stack
+    return tuple(join(part) for part in zip(*pairs, strict=True))
 
 
-def survivors(model, x, y, attack, batch_size=500):
+def _pair(item):
+    """Returns the images and labels of a batch, without its sample weights."""
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        raise InputError(
+            "`data` must have batches of images and labels. "
+            f"Received: a batch that is a {type(item).__name__}"
+        )
+    pair = [keras.tree.flatten(part) for part in item[:2]]
+    if [len(part) for part in pair] != [1, 1]:
+        raise InputError(
+            "`data` must have one tensor of images and one of labels in a batch. "
+            f"Received: {len(pair[0])} and {len(pair[1])}"
+        )
+    return [_array(part[0]) for part in pair]
+
+
+def _array(value):
+    # torch's tensors are no arrays while they are on a GPU or need a gradient.
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    return np.asarray(value)
+
+
+def _in_bounds(split, bounds):
+    if bounds is None or tuple(bounds) == (0, 1):
+        return split.arrays()
+    low, high = bounds
+    images = split.images.astype("float32")
+    # In one step, so that whole numbers stay whole where the range is 255.
+    scale = (high - low) / (255 if split.images.dtype == np.uint8 else 1)
+    return images * np.float32(scale) + np.float32(low), split.labels
+
+
+def survivors(classifier, x, y, attack, batch_size=500):
     """Returns a boolean array: which of images that are right stay so."""
     right = np.zeros(len(x), bool)
     for index in batches(np.arange(len(x)), batch_size):
-        x_adv = np.asarray(attack.run(model, x[index], y[index], stop_early=True))
-        right[index] = predict_logits(model, x_adv).argmax(-1) == y[index]
+        x_adv = attack.run(classifier, x[index], y[index], stop_early=True)
+        right[index] = classifier.right(np.asarray(x_adv), y[index])
     return right

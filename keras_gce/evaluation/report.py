@@ -3,16 +3,18 @@
 import base64
 import dataclasses
 import json
+import math
 
 import numpy as np
 
 from keras_gce.errors import InputError
 from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
+from keras_gce.evaluation.sanity import FIRST
 from keras_gce.evaluation.statistics import wilson_interval
 
 __all__ = ["RobustnessReport"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 IMAGES = ("clean", "adversarial", "difference")
 
 
@@ -62,9 +64,26 @@ class RobustnessReport:
         return [flag for flag in self.checks if flag.raised]
 
     @property
+    def first_words(self):
+        """List of text: what has to be known before any figure is read."""
+        return [flag.message for flag in self.flags if flag.name in FIRST]
+
+    @property
+    def has_radius(self):
+        """Whether any attack has a radius, so that the worst case is that of one."""
+        return any(result.eps is not None for result in self.results)
+
+    @property
     def robust(self):
-        """Boolean array: which examples are right before and after every attack."""
-        return self.clean & self.row_robust.all(axis=0)
+        """Boolean array: which examples are right before and after every attack.
+
+        An attack without a radius (JSMA, C&W) has no say in what is left within one: it
+        counts only where there is no other.
+        """
+        rows = self.row_robust
+        if self.has_radius:
+            rows = rows[[result.eps is not None for result in self.results]]
+        return self.clean & rows.all(axis=0)
 
     @property
     def clean_accuracy(self):
@@ -141,7 +160,12 @@ class RobustnessReport:
             "clean_accuracy": self.clean_accuracy,
             "worst_case_accuracy": self.worst_case_accuracy,
             "results": [dataclasses.asdict(result) for result in self.results],
-            "checks": [dataclasses.asdict(flag) for flag in self.checks],
+            "confidence_interval": list(self.confidence_interval()),
+            "flags": [flag.name for flag in self.flags],
+            "checks": [
+                dataclasses.asdict(flag) | {"raised": flag.raised}
+                for flag in self.checks
+            ],
             "versions": self.versions,
             "skipped": self.skipped,
             "clean": _pack(self.clean),
@@ -162,7 +186,7 @@ class RobustnessReport:
 
     def to_json(self):
         """Returns the report as JSON, which `from_json` reads."""
-        return json.dumps(self.to_dict(), indent=2)
+        return json.dumps(_strict(self.to_dict()), indent=2, allow_nan=False)
 
     @classmethod
     def from_json(cls, text):
@@ -210,17 +234,26 @@ class RobustnessReport:
         """Returns the report as Markdown: a summary, the flags, a table."""
         low, high = self.confidence_interval()
         flags = ", ".join(flag.name for flag in self.flags) or "none"
+        signs = [flag for flag in self.flags if flag.name not in FIRST]
+        worst = "robust in the worst case"
+        if not self.has_radius:
+            worst = "without a radius, so no robust accuracy: attacks leave"
         accuracy = "accuracy left %" if self.worst_case_only else "robust accuracy %"
         lines = [
             f"{self.model}: clean accuracy {_percent(self.clean_accuracy)}%, "
-            f"robust in the worst case {_percent(self.worst_case_accuracy)}% "
+            f"{worst} {_percent(self.worst_case_accuracy)}% "
             f"(95% interval {_percent(low)} to {_percent(high)}%, {len(self.clean)} "
             f"examples). Threat model: {self.threat_model or 'none named'}. "
-            f"Flags: {flags}.",
+            f"Flags: {flags}."
+            + "".join(f" Mind: {text}." for text in self.first_words),
             "",
-            *(f"- Flag {flag.name}: {flag.message}" for flag in self.flags),
+            *(f"- Flag {flag.name}: {flag.message}" for flag in signs),
             *(f"- Skipped: {text}" for text in self.skipped),
-            *([""] if self.flags or self.skipped else []),
+            *(
+                [""]
+                if set(f.name for f in self.flags) - set(FIRST) or self.skipped
+                else []
+            ),
             f"| attack | eps | norm | loss | engine | {accuracy} | success % | "
             "mean l0 | mean l2 | median l2 | seconds |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -254,8 +287,7 @@ def _fields(data):
         "results": [AttackResult(**result) for result in data["results"]],
         "clean": _unpack(data["clean"], n),
         "row_robust": np.array(rows, bool).reshape(len(rows), n),
-        # Version 1 had the raised ones alone.
-        "checks": [Flag(**flag) for flag in data.get("checks", data.get("flags"))],
+        "checks": [_flag(flag) for flag in data.get("checks", data.get("flags"))],
         "worst_case_only": data["worst_case_only"],
         "versions": data["versions"],
         "skipped": data.get("skipped", []),
@@ -274,6 +306,20 @@ def _fields(data):
         ],
         "setup": data.get("setup", {}),
     }
+
+
+def _flag(data):
+    # Version 1 had the raised ones alone, version 3 says which are.
+    return Flag(**{name: value for name, value in data.items() if name != "raised"})
+
+
+def _strict(value):
+    """Returns what JSON can hold, without the NaN and Infinity that it can't."""
+    if isinstance(value, dict):
+        return {key: _strict(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _percent(share):

@@ -70,22 +70,23 @@ class Flag:
 
     Args:
         name: What was looked for.
-        value: What was measured.
+        value: What was measured; `None` where it could not be.
         threshold: The value above which the flag is raised.
         message: What was seen, what it usually means, what to run next.
         reference: Where the sign is described.
     """
 
     name: str
-    value: float
+    value: float | None
     threshold: float
     message: str
     reference: str = ""
 
     @property
     def raised(self):
-        """Whether the value is above the threshold."""
-        return self.value > self.threshold
+        """Whether the value is above the threshold, or could not be measured."""
+        # So, since NaN compares as false: what can't be told has not been passed.
+        return self.value is None or not self.value <= self.threshold
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def penultimate_features(model, images, batch_size=500):
     """
     import keras
 
-    from keras_gce.attacks.logits import unwrap
+    from keras_gce.classifier import unwrap
 
     model = unwrap(model)
     try:

@@ -5,12 +5,7 @@ from keras_gce.plotting.axes import STYLES, axes_or_new, new_figure
 
 __all__ = ["accuracy_curves", "adversarial_examples"]
 
-# The same in every figure, whichever of them it has.
-THREAT_MODELS = {
-    "paper": (STYLES[0], "paper (the training loss)"),
-    "crossentropy": (STYLES[1], "crossentropy"),
-    "adaptive": (STYLES[2], "adaptive (worst case)"),
-}
+MARKERS = {"square": "s", "triangle": "^", "circle": "o"}
 
 
 def accuracy_curves(curves, ax=None, dataset=None):
@@ -29,6 +24,9 @@ def accuracy_curves(curves, ax=None, dataset=None):
         InputError: If there are no curves, or of several attacks or norms, or
             matplotlib is missing.
     """
+    # Late, since the package of it brings Keras.
+    from keras_gce.evaluation.threat_models import THREAT_MODELS
+
     model = getattr(curves, "model", None)
     curves = list(getattr(curves, "curves", curves))
     kinds = {(curve.attack, curve.norm, curve.n_examples) for curve in curves}
@@ -42,7 +40,10 @@ def accuracy_curves(curves, ax=None, dataset=None):
     spare = iter(STYLES[3:])
     for curve in curves:
         known = THREAT_MODELS.get(curve.threat_model)
-        style, label = known or (next(spare), curve.threat_model)
+        if known is None:
+            style, label = next(spare), curve.threat_model
+        else:
+            style, label = _style(known), known.label
         percent = [100 * share for share in curve.accuracy]
         errors = [
             (100 * (share - low), 100 * (high - share))
@@ -72,6 +73,16 @@ def accuracy_curves(curves, ax=None, dataset=None):
     ax.set_axisbelow(True)
     ax.legend(title="threat model", frameon=False)
     return figure
+
+
+def _style(threat_model):
+    """The look of a threat model's line, the same in every figure, for matplotlib."""
+    dash = threat_model.dash
+    return {
+        "color": threat_model.color,
+        "marker": MARKERS[threat_model.marker],
+        "linestyle": (0, tuple(map(int, dash.split()))) if dash else "-",
+    }
 
 
 def adversarial_examples(report, limit=6, dataset=None):

@@ -1,0 +1,393 @@
+"""`Classifier`: what attacks and evaluation see of a Keras model, found out once."""
+
+import functools
+import weakref
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_gce import backend
+from keras_gce.checks import check_images, check_labels, is_one_hot_shape
+from keras_gce.classifier_ending import ending_of, output_spec
+from keras_gce.classifier_loss import TrainingLoss
+from keras_gce.errors import InputError, faq
+from keras_gce.fingerprint import fingerprint
+
+__all__ = ["Classifier", "batches", "is_finite", "logits_of", "unwrap"]
+
+# Images on which an output is looked at that can't be seen through.
+LOOKED_AT = 100
+# Around it a sigmoid's values and few logits can't be told apart.
+FEW = 4
+
+
+class Classifier:
+    """A Keras model as attacks, training and evaluation see it.
+
+    It is made where a model enters, and answers from then on what the model ends in,
+    how many classes it has, and which loss it was compiled with. It keeps no copy of
+    the weights: they are read at every call. Nothing in the model is changed.
+
+    Functional and sequential models may end in logits or in softmax, whatever function
+    it is (of Keras, `tf.nn`, `jax.nn` or `keras.ops`) and wherever at the end it sits;
+    what goes into it is taken, not its logarithm, since float32 probabilities of 0 and
+    1 have no gradient and would hide weakness from an attack. One output, a logit or a
+    sigmoid, is two classes with the logits [0, z]. Inside a subclassed model nothing
+    can be seen: its output is taken as logits, and refused by `check` where it looks
+    like probabilities. An integer `Input` gets float images past its cast.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+    >>> classifier = Classifier(model)
+    >>> classifier.num_classes, classifier.logits(np.zeros((4, 2), "float32")).shape
+    (2, TensorShape([4, 2]))
+
+    Args:
+        model: A built `keras.Model` with one input and one output, of shape `(N, K)`
+            with K >= 2, or `(N, 1)` or `(N,)`; the output may stand in a dict or a
+            list. Of one that wraps another, such as `AdversarialModel`, the wrapped
+            one is meant.
+
+    Attributes:
+        model: The `keras.Model`, unwrapped.
+        from_logits: Whether the model's own output is logits rather than
+            probabilities.
+        one_hot_labels: Whether the labels that the user has are one-hot, which a
+            training loss of the user's own then gets too. Set by `check`.
+        nan_gradients: Whether input gradients are known to be NaN somewhere; attacks
+            then look beside those places. Set by `evaluate`.
+
+    Raises:
+        InputError: If `model` is no Keras model, is not built, has several inputs or
+            outputs, or ends in what hides its logits.
+    """
+
+    def __init__(self, model):
+        self.model = unwrap(model)
+        self._ending = ending_of(self.model)
+        self._output = self._ending.output
+        # A model of Keras has none before its first `compile`.
+        self._loss = TrainingLoss(getattr(self.model, "loss", None), self.from_logits)
+        self.one_hot_labels = False
+        self._made = {}
+        self.nan_gradients = False
+
+    @classmethod
+    def of(cls, model):
+        """Returns the classifier of a model; a classifier is its own."""
+        return model if isinstance(model, cls) else cls(model)
+
+    @property
+    def name(self):
+        """The model's name."""
+        return self.model.name
+
+    @property
+    def from_logits(self):
+        """Whether the model's own output is logits rather than probabilities."""
+        return self._ending.kind == "logits"
+
+    @property
+    def input_shape(self):
+        """The shape of one image, `None` where a size is open; `None`: not known."""
+        return self._ending.input_shape
+
+    @property
+    def takes_whole_numbers(self):
+        """Whether the model has an integer `Input`, which would round images."""
+        return self._ending.whole is not None
+
+    @property
+    def num_classes(self):
+        """The number of classes, K; 2 of a model with one output."""
+        return max(self._width, 2)
+
+    @property
+    def _width(self):
+        """How many numbers the model's output has for an example."""
+        if self._output is None:
+            self._output = output_spec(self.model, self._ending.input_shape)
+        shape = self._output
+        if len(shape) == 1:
+            return 1
+        if len(shape) != 2 or shape[1] is None:
+            raise InputError(
+                "`model` must have one output of shape (N, K), or (N, 1) or (N,) for "
+                f"two classes. Received: model={self.name} with an output of {shape}"
+            )
+        return shape[1]
+
+    @functools.cached_property
+    def data_format(self):
+        """ "channels_first" or "channels_last": what its layers have, or Keras."""
+        layers = [self.model]
+        while layers:
+            layer = layers.pop(0)
+            # Layers of images have it, models have layers, others have neither.
+            found = getattr(layer, "data_format", None)
+            if found is not None:
+                return found
+            layers += getattr(layer, "layers", [])
+        return keras.config.image_data_format()
+
+    def logits(self, x, training=False):
+        """Computes logits, in eager or in compiled code.
+
+        Args:
+            x: Images of shape `(N, ...)`.
+            training: Whether the model runs in training mode. Defaults to `False`.
+
+        Returns:
+            A float32 tensor of shape `(N, K)`.
+        """
+        before = self._ending.before
+        z = self.model(x, training=training) if before is None else before(x, training)
+        return self._as_logits(tree.flatten(z)[0])
+
+    def outputs(self, x, training=False):
+        """Computes the model's own output, past the cast of an integer `Input`."""
+        if self._ending.whole is None:
+            return self.model(x, training=training)
+        return self._ending.whole(x, training)
+
+    def log_probabilities(self, output):
+        """Returns the logarithms of the probabilities that the model's output means.
+
+        Args:
+            output: What the model returned: logits or probabilities, in its structure.
+
+        Returns:
+            A float32 tensor of shape `(N, K)`.
+        """
+        value = ops.cast(tree.flatten(output)[0], "float32")
+        if self.from_logits:
+            return ops.log_softmax(self._as_logits(value))
+        if self._width == 1:
+            value = ops.reshape(value, (-1, 1))
+            value = ops.concatenate([1 - value, value], axis=-1)
+        return ops.log(ops.maximum(value, 1e-12))
+
+    def _as_logits(self, value):
+        value = ops.cast(value, "float32")
+        if len(value.shape) == 1:
+            value = value[:, None]
+        if value.shape[-1] == 1:
+            value = ops.concatenate([ops.zeros_like(value), value], axis=-1)
+        return value
+
+    def predict(self, x, batch_size=500):
+        """Returns the logits of checked images as an array of shape `(N, K)`.
+
+        Raises:
+            InputError: If the model fails on the images.
+        """
+        parts = []
+        for part in batches(x, batch_size):
+            try:
+                z = backend.run_compiled(self, "logits", Classifier.logits, (part,), {})
+            except InputError:
+                raise
+            except Exception as error:  # Whatever its layers raise.
+                reason = " ".join(str(error).split())
+                raise InputError(
+                    f"`model` must run on images of shape {np.shape(part)}. "
+                    f"Received: model={self.name}, which fails with "
+                    f"{type(error).__name__}: {reason[:500]}"
+                ) from error
+            parts.append(np.asarray(z))
+        empty = np.zeros((0, self.num_classes), "float32")
+        return np.concatenate(parts or [empty])
+
+    def right(self, x, y, batch_size=500):
+        """Returns a boolean array: which images get their class; never one of NaN."""
+        z = self.predict(x, batch_size)
+        return (z.argmax(-1) == y) & is_finite(z)
+
+    def check(self, x, y, bounds):
+        """Returns images and labels as float32 and int32, or says what is wrong.
+
+        Args:
+            x: Images of shape `(N, ...)` within `bounds`.
+            y: Their classes: integers or whole floats of shape `(N,)` or `(N, 1)`, or
+                one-hot of shape `(N, K)`.
+            bounds: The least and the greatest value of a pixel.
+
+        Raises:
+            InputError: If images or labels are not as described, or if it turns out on
+                these images that the model's output is no logits.
+        """
+        x = check_images(x, bounds, self.input_shape)
+        if self._output is None:
+            self._output = output_spec(self.model, x.shape[1:])
+        self.one_hot_labels = is_one_hot_shape(y, len(x), self.num_classes)
+        y = check_labels(y, len(x), self.num_classes)
+        self._check_ending(x[:LOOKED_AT])
+        return x, y
+
+    def _check_ending(self, x):
+        ending = self._ending
+        if ending.opaque:
+            self._refuse_probabilities(self.predict(x, LOOKED_AT))
+        if ending.checked:
+            return
+        if ending.whole is not None:
+            self._refuse_whole_numbers(x)
+        if ending.unusual:
+            z = self.predict(x, LOOKED_AT)
+            output = ops.convert_to_numpy(self.log_probabilities(self.outputs(x)))
+            exp = np.exp(z - z.max(-1, keepdims=True))
+            softmax = exp / exp.sum(-1, keepdims=True)
+            if not np.allclose(softmax, np.exp(output), atol=2e-2, equal_nan=True):
+                self._refuse_probabilities(z, seem=True)
+        ending.checked = True
+
+    def _refuse_probabilities(self, z, seem=False):
+        if self._width == 1 and not seem:
+            # Of few images, or of logits near 0, the loss knows more than the values.
+            value, takes_logits = z[:, 1], self._loss.wants_logits
+            sure = len(z) >= FEW if takes_logits is None else not takes_logits
+            seem = sure and value.min() >= 0 and value.max() <= 1
+        elif not seem:
+            seem = z.min() >= 0 and np.allclose(z.sum(-1), 1, atol=1e-3)
+        if seem:
+            raise InputError(
+                "`model` must show where its logits are: its output looks like "
+                "probabilities, but no softmax is seen at its end. Make it a "
+                "functional or sequential model that ends in softmax, or let it return "
+                "logits. "
+                f"Received: model={self.name}, output {z[0]}"
+                + faq("logits-or-probabilities")
+            )
+
+    def _refuse_whole_numbers(self, x):
+        """Refuses a model that rounds its images, as an embedding does."""
+        low, high = x.min(), x.max()
+        if low == high:
+            return
+        # Half way between whole numbers, where there are any between.
+        between = np.clip(np.floor(x) + 0.4, low, high)
+        z, moved = (self.predict(part, LOOKED_AT) for part in (np.floor(x), between))
+        if np.array_equal(z, moved, equal_nan=True):
+            raise InputError(
+                "`model` must take images of real numbers. Received: "
+                f"model={self.name}, whose integer Input leads to a layer that rounds "
+                "them, so that no attack could move them"
+            )
+
+    @property
+    def loss_missing(self):
+        """Why there is no training loss, in words; `None` where there is one."""
+        return self._loss.missing
+
+    def loss(self, y, logits):
+        """Computes the loss that the model was compiled with, from logits.
+
+        Args:
+            y: Integers of shape `(N,)`.
+            logits: Tensor of shape `(N, K)`.
+
+        Returns:
+            What the loss returns: one value an example, or their mean.
+
+        Raises:
+            InputError: If the model is not compiled with one loss.
+        """
+        return self._loss_values(y, logits)
+
+    @property
+    def _loss_values(self):
+        key = ("values", self.one_hot_labels)
+        if key not in self._made:
+            one_output = self._width == 1
+            self._made[key] = self._loss.values(one_output, self.one_hot_labels)
+        return self._made[key]
+
+    def check_loss(self):
+        """Refuses a training loss that can't be had for this many classes.
+
+        Raises:
+            InputError: If the model is not compiled with one loss, or that one fails.
+        """
+        z = ops.convert_to_tensor(np.eye(self.num_classes, dtype="float32")[:2])
+        try:
+            self.loss(ops.convert_to_tensor(np.array([0, 1], "int32")), z)
+        except InputError:
+            raise
+        except Exception as error:  # Whatever a user's function raises.
+            raise InputError(
+                "`model` must be compiled with a loss that takes its "
+                f"{self.num_classes} classes. Received: {type(error).__name__}: "
+                + " ".join(str(error).split())[:500]
+            ) from error
+
+    @property
+    def is_crossentropy(self):
+        """Whether the training loss is cross-entropy on the logits, nothing else."""
+        return self._loss.is_crossentropy(self._width == 1)
+
+    def trace_key(self, loss):
+        """What a compiled function of the model and a loss of that name depends on."""
+        of_training = (self._loss.key, self.one_hot_labels)
+        return (loss, of_training if loss == "training" else None, self.nan_gradients)
+
+    def fingerprint(self):
+        """Returns a digest of the weights, and of the loss by its configuration."""
+        return fingerprint(*self.model.get_weights(), self._loss.loss)
+
+    def weakly(self):
+        """Returns a function that gives this one back, and keeps no model alive."""
+        rest = {key: value for key, value in vars(self).items() if key != "model"}
+        reference = weakref.ref(self.model)
+
+        def again():
+            twin = object.__new__(Classifier)
+            vars(twin).update(rest, model=reference())
+            return twin
+
+        return again
+
+
+def logits_of(model, training=False):
+    """Returns a function from images to the logits of `model`.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((2,)), keras.layers.Dense(3, activation="softmax")]
+    ... )
+    >>> x = np.ones((4, 2), "float32")
+    >>> logits = logits_of(model)(x)
+    >>> np.allclose(keras.ops.softmax(logits), model(x))
+    True
+
+    Args:
+        model: A `keras.Model`, or a `Classifier`; see `Classifier` for what is taken.
+        training: Whether the model runs in training mode rather than in inference
+            mode. Defaults to `False`.
+
+    Returns:
+        A callable: images of shape `(N, ...)` -> float32 logits of shape `(N, K)`.
+
+    Raises:
+        InputError: If logits can't be had from `model`; see `Classifier`.
+    """
+    classifier = Classifier.of(model)
+    return lambda x: classifier.logits(x, training=training)
+
+
+def unwrap(model):
+    """Returns the model inside an `AdversarialModel` and its like, or the model."""
+    # An attribute of this package's wrappers; a model of Keras has none.
+    return model.model if getattr(model, "wraps_model", False) else model
+
+
+def is_finite(z):
+    """Returns which rows of an array of logits hold finite numbers alone."""
+    return np.isfinite(z).all(-1)
+
+
+def batches(index, batch_size):
+    """Returns an array in parts of at most `batch_size`."""
+    return [index[i : i + batch_size] for i in range(0, len(index), batch_size)]

@@ -1,0 +1,340 @@
+"""Where the logits of a Keras model are: what stands at its end, and before it."""
+
+import dataclasses
+import inspect
+import weakref
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_gce.errors import InputError
+
+__all__ = ["Ending", "ending_of", "output_spec"]
+
+# Operations that only move numbers about, so that a softmax may stand before them.
+MOVES = ("Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast")
+# Both kinds of probability leave the room of a float16 policy for its rounding.
+CLOSE = 5e-3
+
+# What is known of each model, without the model: the entry goes when the model does.
+_KNOWN = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(kw_only=True)
+class Ending:
+    """What stands at the end of a model. It keeps the model's layers, not the model.
+
+    Args:
+        kind: `"logits"`, `"softmax"` or `"sigmoid"`: what the output is.
+        before: Callable (images, training) -> logits; `None`: the model itself.
+        whole: Callable (images, training) -> the model's output, past the cast of an
+            integer `Input`; `None`: the model itself.
+        input_shape: The shape of one image; `None`: not known.
+        output: The shape of the output, batch axis included; `None`: not known yet.
+        opaque: Whether the end can't be looked into.
+        unusual: Whether logits come from other than Keras's own layers in their usual
+            place, and are compared with the output at first sight.
+        checked: Whether they have been.
+    """
+
+    kind: str = "logits"
+    before: Callable | None = None
+    whole: Callable | None = None
+    input_shape: tuple | None = None
+    output: tuple | None = None
+    opaque: bool = False
+    unusual: bool = False
+    checked: bool = False
+    activation: object = None
+    last: object = None
+
+
+def ending_of(model):
+    """Returns the `Ending` of a model, found at the first call and kept.
+
+    Raises:
+        InputError: If `model` is no Keras model, is not built, has several inputs or
+            outputs, or ends in what hides its logits.
+    """
+    if not isinstance(model, keras.Model):
+        raise InputError(f"`model` must be a keras.Model. Received: model={model!r}")
+    known = _KNOWN.get(model)
+    # An activation may have been taken off the last layer since.
+    if known is None or getattr(known.last, "activation", None) is not known.activation:
+        _KNOWN[model] = known = _look(model)
+    return known
+
+
+def output_spec(model, input_shape):
+    """Returns the shape of a model's one output for images of a shape."""
+    if input_shape is None:
+        raise InputError(
+            "`model` must be called on a batch first, so that its classes can be "
+            f"counted. Received: model={model.name}, which has not seen an image"
+        )
+    spec = model.compute_output_spec(keras.KerasTensor((None, *input_shape)))
+    return _only(model, tree.flatten(spec)).shape
+
+
+def _only(model, outputs):
+    if len(outputs) != 1:
+        raise InputError(
+            "`model` must have one input and one output. "
+            f"Received: model={model.name} with {len(outputs)} outputs"
+        )
+    return outputs[0]
+
+
+def _look(model):
+    if not model.built:
+        raise InputError(
+            "`model` must be built: call it on a batch first, or give it a "
+            f"keras.Input. Received: model={model.name}"
+        )
+    graph = _graph_of(model)
+    if graph is None:
+        shape = (model.get_build_config() or {}).get("input_shape")
+        return Ending(opaque=True, input_shape=_image_shape(shape))
+    inputs, outputs = graph
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(
+            "`model` must have one input and one output. "
+            f"Received: {len(inputs)} inputs and {len(outputs)} outputs"
+        )
+    (image,), (output,) = inputs, outputs
+    ending = _walk_back(model, image, output)
+    ending.input_shape, ending.output = tuple(image.shape[1:]), tuple(output.shape)
+    whole = None
+    # Of a sequential model it is one tensor; a functional one may have it in a dict.
+    sequential = isinstance(model, keras.Sequential)
+    if not keras.backend.is_float_dtype(image.dtype):
+        compute = _computation(image, output)
+        structure = output if sequential else model.output
+
+        def whole(x, training):
+            return tree.pack_sequence_as(structure, [compute(x, training)])
+
+        ending.whole = whole
+    nested = not sequential and tree.is_nested(model.input)
+    if ending.before is None and (whole or nested):
+        ending.before = _computation(image, output)
+    return ending
+
+
+def _graph_of(model):
+    """Returns the symbolic inputs and outputs of a model; `None` for a subclassed one.
+
+    Of a functional model whose class has a `call` of its own nothing is known either.
+    """
+    if not type(model).call.__module__.startswith("keras."):
+        return None
+    try:
+        inputs, outputs = model.inputs, model.outputs
+    except AttributeError:
+        return None
+    return (inputs, outputs) if inputs and outputs else None
+
+
+def _image_shape(shape):
+    if not isinstance(shape, (tuple, list)) or any(
+        isinstance(size, (tuple, list, dict)) for size in shape
+    ):
+        return None
+    return tuple(shape[1:])
+
+
+def _walk_back(model, image, output):
+    """Walks from the output back to the softmax or sigmoid, if there is one."""
+    moves, tensor = [], output
+    one = len(output.shape) == 1 or output.shape[-1] == 1
+    while True:
+        node = _node_of(tensor)
+        operation, sources = node.operation, node.input_tensors
+        if len(sources) != 1 or node.is_input:
+            return Ending(opaque=_is_opaque(operation))
+        if isinstance(operation, keras.Model):
+            return _of_inner(model, image, operation, sources[0], moves)
+        shape = sources[0].shape
+        function = getattr(operation, "activation", None)
+        if function is None and not getattr(operation, "variables", None):
+            function = operation
+        if isinstance(operation, keras.layers.RNN):
+            function = None  # Its activation is not its end.
+        kind = _behaviour(function, shape, one)
+        weightless = not getattr(operation, "variables", None)
+        if kind in ("softmax", "sigmoid"):
+            known = type(operation).__module__.startswith("keras.")
+            return Ending(
+                kind=kind,
+                before=_chain(
+                    _computation(image, sources[0]), _without(operation), moves
+                ),
+                unusual=bool(moves) or not known,
+                last=operation,
+                activation=getattr(operation, "activation", None),
+            )
+        if weightless and (kind == "linear" or type(operation).__name__ in MOVES):
+            moves.insert(0, operation)
+            tensor = sources[0]
+            continue
+        hides = function is not operation and kind not in (None, "linear")
+        if hides or kind in ("relu", "sigmoids"):
+            _refuse(model, operation, function, kind)
+        return Ending(
+            opaque=_is_opaque(operation),
+            last=operation,
+            activation=getattr(operation, "activation", None),
+        )
+
+
+def _is_opaque(operation):
+    # Of a layer with weights that is Keras's own, linear at its end, it is known that
+    # it gives no probabilities; of any other it is not.
+    return not (
+        type(operation).__module__.startswith("keras.")
+        and getattr(operation, "variables", None)
+    )
+
+
+def _of_inner(model, image, inner, source, moves):
+    """The inner model's softmax is the outer one's."""
+    graph = _graph_of(inner)
+    if graph is None:
+        return Ending(opaque=True)
+    (inner_image,), (inner_output,) = graph
+    found = _walk_back(inner, inner_image, inner_output)
+    if found.before is None:
+        return found
+    outer, inside = _computation(image, source), found.before
+
+    def before(x, training):
+        return inside(outer(x, training), training)
+
+    found.before = _chain(before, None, moves)
+    found.unusual = True
+    return found
+
+
+def _refuse(model, operation, function, kind):
+    name = getattr(function, "__name__", None) or operation.name
+    advice = {
+        "relu": "; a ReLU hides each logit below 0, and has no gradient there: take it "
+        "off the last layer",
+        "sigmoids": "; several sigmoids are no distribution over classes: take them "
+        "off, and compile with a loss from logits",
+    }.get(kind, "; take it off the last layer")
+    raise InputError(
+        "`model` must end in logits or in softmax. "
+        f"Received: model={model.name}, whose last layer {operation.name} has the "
+        f"activation {name}{advice}"
+    )
+
+
+def _behaviour(function, shape, one):
+    """Returns what a function without weights does to its input, in a word.
+
+    It is tried, not named: a softmax is one whatever library it comes from. `None`:
+    anything else.
+    """
+    if function is None or function is keras.activations.linear:
+        return "linear" if function is not None else None
+    sizes = [2, *(2 if size is None else size for size in shape[1:])]
+    v = np.random.default_rng(0).uniform(-3, 3, sizes).astype("float32")
+    try:
+        value = ops.convert_to_numpy(function(ops.convert_to_tensor(v)))
+    except Exception:  # It takes something else, whatever that is.
+        return None
+    if value.shape != v.shape:
+        return None
+    value = value.astype("float32")
+
+    def same(other):
+        return np.allclose(value, other, atol=CLOSE)
+
+    if same(v):
+        return "linear"
+    exp = np.exp(v - v.max(-1, keepdims=True))
+    softmax = exp / exp.sum(-1, keepdims=True)
+    if not one and same(softmax):
+        return "softmax"
+    if not one and same(np.log(softmax)):
+        return None if isinstance(function, keras.Operation) else "linear"
+    if same(1 / (1 + np.exp(-v))):
+        return "sigmoid" if one else "sigmoids"
+    if same(np.maximum(v, 0)):
+        return "relu"
+    return "other" if not isinstance(function, keras.Operation) else None
+
+
+def _without(operation):
+    """Returns the operation without its activation, as a callable.
+
+    Whatever else its call does (LoRA, quantisation, mixed precision) is kept, and so
+    are its weights, which the twin shares. The layer itself is not touched, not even
+    for a moment: another thread may be using it.
+    """
+    if getattr(operation, "activation", None) is None or not operation.variables:
+        return None
+    twin = object.__new__(type(operation))
+    vars(twin).update(vars(operation))
+    # Not by `setattr`, which would register a layer with what both share.
+    vars(twin)["activation"] = keras.activations.linear
+    return twin
+
+
+def _chain(before, last, moves):
+    def run(x, training):
+        value = before(x, training)
+        for operation in (last, *moves):
+            value = value if operation is None else operation(value)
+        return value
+
+    return run
+
+
+def _node_of(tensor):
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def _computation(image, tensor):
+    """Returns a function (images, training) -> the value of a symbolic tensor.
+
+    As Keras's own walk over the graph of a functional model, but for the cast to an
+    integer `Input`'s dtype.
+    """
+    order, seen, stack = (
+        [],
+        set(),
+        [] if tensor is image else [(_node_of(tensor), False)],
+    )
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+        elif id(node) not in seen and not node.is_input:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack += [
+                (_node_of(t), False) for t in node.input_tensors if t is not image
+            ]
+    takes_training = [
+        "training" in inspect.signature(node.operation.call).parameters
+        for node in order
+    ]
+    dtype = image.dtype if keras.backend.is_float_dtype(image.dtype) else "float32"
+
+    def compute(x, training):
+        values = {id(image): ops.cast(ops.convert_to_tensor(x), dtype)}
+        for node, takes in zip(order, takes_training, strict=True):
+            args, kwargs = node.arguments.fill_in(values)
+            if takes and training is not None:
+                kwargs = {**kwargs, "training": training}
+            results = node.operation(*args, **kwargs)
+            for symbol, value in zip(node.outputs, tree.flatten(results), strict=True):
+                values[id(symbol)] = value
+        return values[id(tensor)]
+
+    return compute

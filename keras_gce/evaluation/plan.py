@@ -1,0 +1,160 @@
+"""What an evaluation is going to run, found out before the first attack."""
+
+import dataclasses
+
+from keras_gce.attacks.base import Attack
+from keras_gce.errors import InputError
+from keras_gce.evaluation.threat_models import THREAT_MODELS
+
+__all__ = ["Plan", "Row", "make_plan"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One attack, with one loss.
+
+    Args:
+        attack: The attack.
+        ensemble: Name of the ensemble that it is of, or `None`.
+        group: Number of the rows that each attack only what those before them left
+            right, or `None`.
+        opens: Whether it attacks all examples that are right: every row does, but the
+            second and later ones of a group.
+        same_as: Number of the row that runs the very same: of a training loss that is
+            cross-entropy. `None`: no other does.
+    """
+
+    attack: Attack
+    ensemble: str | None = None
+    group: int | None = None
+    opens: bool = True
+    same_as: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The rows of an evaluation.
+
+    Args:
+        threat_model: Name of the threat model, or `None`.
+        rows: Tuple of `Row`.
+        skipped: List of text: what can't run here, and why.
+        worst_case_only: Whether each row attacks only what the rows before it left.
+    """
+
+    threat_model: str | None
+    rows: tuple
+    skipped: list
+    worst_case_only: bool = False
+
+    @property
+    def attacks(self):
+        """The attacks of the rows."""
+        return [row.attack for row in self.rows]
+
+
+def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=False):
+    """Returns what is to be run; a gradient attack once with each loss.
+
+    Args:
+        attacks: One attack, or a list of attacks.
+        threat_model: Its name, or `None`: each attack keeps its own loss.
+        classifier: The `Classifier` of the model.
+        bounds: The least and the greatest value of a pixel, for all attacks; `None`:
+            each attack's own.
+        worst_case_only: Whether each row attacks only what the rows before it left.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        InputError: If an argument is not as described, or nothing is left to run.
+    """
+    if threat_model is not None and threat_model not in THREAT_MODELS:
+        raise InputError(
+            f"`threat_model` must be one of {', '.join(THREAT_MODELS)}, or None. "
+            f"Received: threat_model={threat_model!r}"
+        )
+    losses, skipped = (), []
+    if threat_model is not None:
+        losses = THREAT_MODELS[threat_model].losses
+        if classifier.loss_missing and len(losses) > 1:
+            losses = tuple(loss for loss in losses if loss != "training")
+            skipped.append(
+                f"attacks through the training loss: {classifier.loss_missing}"
+            )
+    rows, seen = [], set()
+    given = attacks if isinstance(attacks, (list, tuple)) else [attacks]
+    for number, attack in enumerate(given):
+        attack = _checked(attack, bounds)
+        for i, one in enumerate(_rows_of(attack, losses)):
+            if one.unavailable:
+                skipped.append(f"{one.name} of {one.engine}: {one.unavailable}")
+                continue
+            alone = attack.ensemble is None
+            if alone and one in seen:  # Two attacks may differ in nothing but a loss.
+                continue
+            seen.add(one)
+            rows.append(
+                Row(
+                    attack=one,
+                    ensemble=attack.ensemble,
+                    group=None if alone else number,
+                    opens=alone or i == 0,
+                    same_as=None if not alone else _twin(rows, one, classifier),
+                )
+            )
+    skipped = list(dict.fromkeys(skipped))
+    if not rows:
+        raise InputError(
+            "`attacks` must hold at least one attack that runs here. "
+            f"Received: {skipped or attacks}"
+        )
+    if worst_case_only:
+        rows = [_in_worst_case(rows, i) for i in range(len(rows))]
+    return Plan(
+        threat_model=threat_model,
+        rows=tuple(rows),
+        skipped=skipped,
+        worst_case_only=worst_case_only,
+    )
+
+
+def _checked(attack, bounds):
+    if not isinstance(attack, Attack):
+        raise InputError(
+            "`attacks` must hold attacks of keras_gce.attacks or CleverHansAttack. "
+            f"Received: {attack!r}"
+        )
+    if attack.targeted:
+        raise InputError(
+            "`attacks` must be untargeted here, where the labels are the true "
+            f"classes; call the attack itself. Received: {attack!r}"
+        )
+    return attack if bounds is None else attack.with_bounds(bounds)
+
+
+def _rows_of(attack, losses):
+    if attack.ensemble is not None or attack.loss is None or not losses:
+        return attack.rows
+    return [attack.with_loss(loss) for loss in losses]
+
+
+def _twin(rows, attack, classifier):
+    """The row that runs this already: the training loss may be cross-entropy."""
+    if attack.loss != "training" or not classifier.is_crossentropy:
+        return None
+    twin = attack.with_loss("crossentropy")
+    for number, row in enumerate(rows):
+        if row.attack == twin and row.group is None:
+            return number
+    return None
+
+
+def _in_worst_case(rows, number):
+    """Those with a radius are one group, those without another."""
+    within = rows[number].attack.eps is not None
+    before = [row for row in rows[:number] if (row.attack.eps is not None) == within]
+    return dataclasses.replace(
+        rows[number], group=int(within), opens=not before, same_as=None
+    )

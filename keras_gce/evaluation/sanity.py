@@ -1,0 +1,146 @@
+"""What an evaluation says first: whether its figures mean what they seem to."""
+
+import numpy as np
+
+from keras_gce.classifier import is_finite
+from keras_gce.evaluation.results import Flag
+
+__all__ = ["FIRST", "is_constant", "sanity_checks"]
+
+# These stand in a report's first line, before any sign of masked gradients.
+FIRST = (
+    "nan_outputs",
+    "constant_outputs",
+    "near_chance",
+    "pixel_unit",
+    "eps_covers_range",
+)
+# Share of the way from chance to 1 within which a model has learned nothing.
+CHANCE = 0.05
+# By how much more accurate images in another unit are where the unit is wrong, and on
+# how many images, at what accuracy here, that is looked at.
+UNIT_GAP, UNIT_EXAMPLES, UNIT_ACCURACY = 0.1, 200, 0.9
+CARLINI = "Carlini et al. 2019 (arXiv 1902.06705), section 4"
+
+
+def is_constant(z):
+    """Returns whether logits are the same for all of several images."""
+    if len(z) < 2 or not np.isfinite(z).all():
+        return False
+    return bool(np.ptp(z, axis=0).max() <= 1e-6 * max(np.abs(z).max(), 1e-30))
+
+
+def sanity_checks(classifier, x, y, z, outcomes, plan):
+    """Returns the `Flag`s that say what the figures of an evaluation mean.
+
+    Args:
+        classifier: The `Classifier` of the model.
+        x: Checked images of shape `(N, ...)`.
+        y: Their classes, of shape `(N,)`.
+        z: Their logits, of shape `(N, K)`.
+        outcomes: List of `Outcome`, one for each row of the plan.
+        plan: The `Plan`.
+    """
+    clean = (z.argmax(-1) == y) & is_finite(z)
+    accuracy, classes = float(clean.mean()), classifier.num_classes
+    chance = 1 / classes
+    flags = [_not_finite(z, outcomes)]
+    constant = is_constant(z) and len(np.unique(x.reshape(len(x), -1)[:2], axis=0)) > 1
+    flags.append(
+        Flag(
+            "constant_outputs",
+            float(constant),
+            0.5,
+            f"the model answers the same for all {len(x)} images: what attacks leave "
+            "is the share of that class, and says nothing about robustness"
+            if constant
+            else "the model's answers differ from image to image",
+            CARLINI,
+        )
+    )
+    wrong_at_most = 1 - (chance + CHANCE * (1 - chance))
+    flags.append(
+        Flag(
+            "near_chance",
+            1 - accuracy,
+            wrong_at_most,
+            f"the model is right on {accuracy:.1%} of the images without any attack, "
+            f"where chance among {classes} classes is {chance:.1%}: look at the "
+            "labels, the unit of the pixels and the training before any robust accuracy"
+            if 1 - accuracy >= wrong_at_most
+            else f"{accuracy:.1%} of the images are right without attack, chance is "
+            f"{chance:.1%}",
+            CARLINI,
+        )
+    )
+    flags += _unit(classifier, x, y, clean, plan.attacks[0].bounds)
+    return flags + _covers_range(plan)
+
+
+def _not_finite(z, outcomes):
+    before = ~is_finite(z)
+    broken = before.copy()
+    for outcome in outcomes:
+        broken[outcome.column("index", int)[~outcome.column("finite", bool)]] = True
+    share = float(broken.mean())
+    return Flag(
+        "nan_outputs",
+        share,
+        0.0,
+        f"logits are not finite on {int(before.sum())} of {len(z)} images, and on "
+        f"{int(broken.sum())} with those that attacks led there; they count as broken: "
+        "the training has diverged, or numbers overflow"
+        if share
+        else "all logits are finite",
+        "AutoAttack's checks (arXiv 2003.01690)",
+    )
+
+
+def _unit(classifier, x, y, clean, bounds):
+    """Looks whether the images are right in the other usual unit of pixels."""
+    factor = {1.0: 255.0, 255.0: 1 / 255}.get(bounds[1]) if bounds[0] == 0 else None
+    accuracy = float(clean[:UNIT_EXAMPLES].mean())
+    if factor is None or accuracy >= UNIT_ACCURACY:
+        return []
+    some = slice(None, UNIT_EXAMPLES)
+    other = classifier.right((x[some] * np.float32(factor)), y[some]).mean()
+    unit = (0, 255) if factor > 1 else (0, 1)
+    gap = float(other) - accuracy
+    return [
+        Flag(
+            "pixel_unit",
+            gap,
+            UNIT_GAP,
+            f"the model is right on {accuracy:.1%} of the images as they are and on "
+            f"{other:.1%} of them with pixels in {list(unit)}: they seem to be in "
+            f"another unit than it was trained on; give bounds={unit}, and eps in that "
+            "unit"
+            if gap > UNIT_GAP
+            else f"the images are not better known with pixels in {list(unit)}",
+            CARLINI,
+        )
+    ]
+
+
+def _covers_range(plan):
+    """An eps of half the range makes every image grey, and every other's neighbour."""
+    shares = [
+        (2 * attack.eps / (attack.bounds[1] - attack.bounds[0]), attack.eps)
+        for attack in plan.attacks
+        if attack.norm == "linf" and attack.eps is not None
+    ]
+    if not shares:
+        return []
+    share, eps = max(shares)
+    return [
+        Flag(
+            "eps_covers_range",
+            share,
+            1 - 1e-6,
+            f"an eps of {eps:g} covers half the range of the pixels, so that any two "
+            "images can be made the same: no model can hold there"
+            if share >= 1 - 1e-6
+            else f"an eps of {eps:g} covers {share:.0%} of half the pixels' range",
+            CARLINI,
+        )
+    ]

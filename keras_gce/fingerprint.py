@@ -1,0 +1,151 @@
+"""What tells two things apart: arrays, settings, losses, callables."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import types
+
+import numpy as np
+
+__all__ = ["describe", "fingerprint"]
+
+PLAIN = (str, int, float, bool, type(None))
+# Objects that hold each other end here.
+MAX_DEPTH = 8
+
+
+def fingerprint(*values):
+    """Returns a digest of values: the same in every process, for what does the same.
+
+    Args:
+        *values: Arrays, and all that `describe` takes.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for value in values:
+        if isinstance(value, np.ndarray):
+            digest.update(f"{value.shape} {value.dtype}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        else:
+            digest.update(json.dumps(describe(value), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def describe(value, depth=0):
+    """Returns what a value is, as what JSON can hold, equal for equal values alone.
+
+    A loss or a layer is its class and configuration. A function is what it does: its
+    code, constants, defaults, and the values that it has around it. Two lambdas are
+    one only if they compute the same from the same.
+    """
+    if isinstance(value, PLAIN):
+        return value
+    if depth > MAX_DEPTH:
+        return type(value).__qualname__
+
+    def inner(one):
+        return describe(one, depth + 1)
+
+    if isinstance(value, np.generic):
+        return value.item() if isinstance(value.item(), PLAIN) else str(value)
+    if isinstance(value, np.ndarray):
+        return {"array": fingerprint(value)}
+    if isinstance(value, dict):
+        return {str(key): inner(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        if isinstance(value, (set, frozenset)):
+            value = sorted(value, key=repr)
+        return [inner(one) for one in value]
+    if isinstance(value, functools.partial):
+        return {
+            "partial": [inner(value.func), inner(value.args), inner(value.keywords)]
+        }
+    if isinstance(value, types.MethodType):
+        return {"method": [inner(value.__self__), inner(value.__func__)]}
+    if isinstance(value, types.FunctionType):
+        return _function(value, inner)
+    if isinstance(value, (types.BuiltinFunctionType, types.ModuleType, type)):
+        return f"{getattr(value, '__module__', '')}.{value.__name__}"
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"class": _name(type(value)), "fields": inner(fields)}
+    if hasattr(value, "get_weights"):  # A layer or a model of Keras.
+        return {
+            "class": _name(type(value)),
+            "weights": fingerprint(*value.get_weights()),
+        }
+    if hasattr(value, "__array__"):
+        return {"array": fingerprint(np.asarray(value))}
+    return _object(value, inner)
+
+
+def _object(value, inner):
+    """An instance: its class, its configuration, and what it does when called."""
+    found = {"class": _name(type(value))}
+    if hasattr(value, "get_config"):
+        config = dict(value.get_config())
+        config.pop("name", None)  # Keras numbers them.
+        found["config"] = inner(config)
+    # Of a configuration that names a function alone.
+    if isinstance(getattr(value, "fn", None), types.FunctionType):
+        found["fn"] = inner(value.fn)
+    if _is_of_keras(type(value)):
+        return found
+    for name in ("call", "__call__"):
+        function = getattr(type(value), name, None)
+        if isinstance(function, types.FunctionType) and not _is_of_keras(function):
+            found[name] = inner(function)
+    kinds = (*PLAIN, tuple, list, dict, np.ndarray, types.FunctionType)
+    found["attributes"] = inner(
+        {
+            name: one
+            for name, one in getattr(value, "__dict__", {}).items()
+            if isinstance(one, kinds) and name not in ("name", "_auto_config")
+        }
+    )
+    return found
+
+
+def _function(function, inner):
+    if _is_of_keras(function):
+        return _name(function)
+    code = function.__code__
+    around = {}
+    for name in code.co_names:
+        # What a global of the function's module is worth, where that can be told.
+        one = function.__globals__.get(name)
+        if isinstance(one, (*PLAIN, np.ndarray, np.generic, tuple)) and one is not None:
+            around[name] = inner(one)
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            cells.append(inner(cell.cell_contents))
+        except ValueError:  # Not filled yet.
+            cells.append(None)
+    return {
+        "function": _name(function),
+        "code": _code(code),
+        "globals": around,
+        "closure": cells,
+        "defaults": inner([function.__defaults__, function.__kwdefaults__]),
+    }
+
+
+def _code(code):
+    """The instructions and constants of a function, without where they stand."""
+    constants = [
+        _code(one) if isinstance(one, types.CodeType) else repr(one)
+        for one in code.co_consts
+    ]
+    return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)]
+
+
+def _name(value):
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _is_of_keras(value):
+    return (value.__module__ or "").split(".")[0] in ("keras", "keras_gce")
