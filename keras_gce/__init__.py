@@ -15,6 +15,7 @@ _MODULES = (
     "attacks",
     "backend",
     "callbacks",
+    "classifier",
     "datasets",
     "evaluation",
     "losses",

@@ -48,6 +48,21 @@ def test_it_is_what_evaluate_says(parts):
     assert 0 < history[KEY][-1] < report.clean_accuracy
 
 
+def test_the_data_are_read_once_and_nothing_else_is_computed(parts):
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, i):
+            reads.append(i)
+            return parts[1]
+
+    reads = []
+    history = fit(compiled(), parts, [RobustAccuracy(Batches(), ATTACK)])
+    again = fit(compiled(), parts, [RobustAccuracy(parts[1], ATTACK)])
+    assert history[KEY] == again[KEY] and reads == [0]
+
+
 def test_the_worst_case_of_several_attacks(parts):
     both = [BIM(eps=0.05), BIM(eps=0.05, loss="margin")]
     model = compiled()

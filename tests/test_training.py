@@ -482,3 +482,220 @@ def multi_output():
 def test_wrong_input(make, message):
     with pytest.raises(InputError, match=message):
         make(small())
+
+
+def flat(units=10, activation=None, dtype=None, inside=(), name=None):
+    """A linear model of 28 x 28 images, with layers before its end."""
+    image = keras.Input((28, 28, 1), dtype=dtype)
+    z = image
+    for layer in (*inside, keras.layers.Flatten()):
+        z = layer(z)
+    z = keras.layers.Dense(units, activation=activation, name=name)(z)
+    return keras.Model(image, z if name is None else {name: z})
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.flatten, self.dense = keras.layers.Flatten(), keras.layers.Dense(10)
+
+    def call(self, x):
+        return self.dense(self.flatten(x))
+
+
+@pytest.mark.parametrize(
+    "spoil,received",
+    [
+        (lambda x, y: (x * 255, y), "to 255.0"),
+        (lambda x, y: (np.where(x > 0.5, np.nan, x), y), "nan"),
+        (lambda x, y: (x - 0.5, y), "from -0.5"),
+        (lambda x, y: (x, y + 5), "Received: 1[0-4]"),
+        (lambda x, y: (x, y + 0.5), r"Received: \d+.5"),
+        (lambda x, y: (x, np.stack([y, y], -1)), r"shape \(64, 2\)"),
+        (lambda x, y: (x[..., 0], y), "without the axis of the channel"),
+        (lambda x, y: ([x, x], y), "x with 2"),
+    ],
+)
+def test_fit_looks_at_its_first_batch(images, spoil, received):
+    model = flat()
+    before = model.get_weights()
+    wrapped = AdversarialModel(model, WEAK)
+    wrapped.compile("adam", XE)
+    with pytest.raises(InputError, match=received) as error:
+        wrapped.fit(*spoil(*images), verbose=0)
+    assert "\n" not in str(error.value)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_fit_looks_at_every_form_of_data_and_loses_no_batch(images):
+    x, y = images
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, i):
+            some = slice(16 * i, 16 * i + 16)
+            return x[some] * np.float32(self.scale), y[some]
+
+    def generator(scale):
+        for batch in (Batches(scale)[i] for i in range(4)):
+            seen.append(scale)
+            yield batch
+
+    for form in (Batches, generator):
+        seen = []
+        for scale in (255, 1):
+            wrapped = AdversarialModel(flat(), WEAK)
+            wrapped.compile(keras.optimizers.SGD(0.05), XE)
+            if scale == 255:
+                with pytest.raises(InputError, match="to 255.0"):
+                    wrapped.fit(form(scale), verbose=0)
+                assert len(seen) <= 1
+            else:
+                wrapped.fit(form(scale), verbose=0)
+                plain = flat()
+                plain.compile(keras.optimizers.SGD(0.05), XE)
+                plain.fit(form(scale), verbose=0)
+                # Keras itself counts 5 where a generator of 4 batches ends.
+                updates = int(wrapped.optimizer.iterations)
+                assert updates == int(plain.optimizer.iterations) >= 4
+
+
+def test_a_tf_dataset_is_looked_at(tf, images):
+    x, y = images
+    wrapped = AdversarialModel(flat(), WEAK)
+    wrapped.compile("adam", XE)
+    data = tf.data.Dataset.from_tensor_slices((x * 255, y)).batch(16)
+    with pytest.raises(InputError, match="to 255.0"):
+        wrapped.fit(data, verbose=0)
+
+
+@pytest.mark.parametrize("dtype", [None, "uint8"])
+def test_uint8_batches_reach_the_model_as_floats_inside_the_ball(images, dtype):
+    # As source cleverhans #265 has it: in integers 1.9 becomes +1 and -2.
+    x, y = images
+    pixels = np.round(x * 255).astype("uint8")
+    attack = FGSM(eps=1.9, bounds=(0, 255))
+    weights = []
+    for values in (pixels, pixels.astype("float32")):
+        keras.utils.set_random_seed(0)
+        model = flat(dtype=dtype, inside=[keras.layers.Rescaling(1 / 255)])
+        wrapped = AdversarialModel(model, attack)
+        wrapped.compile(keras.optimizers.SGD(1.0), XE)
+        moved = to_numpy(wrapped._perturb(values, y)) - pixels
+        inner = (pixels > 5) & (pixels < 250)
+        assert set(np.unique(np.abs(moved[inner]).round(3))) <= {0, np.float32(1.9)}
+        wrapped.fit(values, y, batch_size=32, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_integer_input_trains_on_what_its_float_twin_trains_on(images):
+    x, y = images
+    pixels = np.round(x * 255).astype("uint8")
+    weights = []
+    for dtype in ("uint8", None):
+        keras.utils.set_random_seed(0)
+        model = flat(dtype=dtype, inside=[keras.layers.Rescaling(1 / 255)])
+        wrapped = AdversarialModel(model, PGD(eps=8, steps=2, bounds=(0, 255), seed=0))
+        wrapped.compile(keras.optimizers.SGD(0.5), XE)
+        wrapped.fit(pixels, y, batch_size=32, epochs=2, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+@pytest.mark.parametrize("objective", [None, TRADES(), MART()])
+def test_one_output_trains_as_its_two_class_twin(images, activation, objective):
+    # The gradient of two logits is that of one, shared between them: half the rate.
+    x, y = images[0], (images[1] > 4).astype("float32")
+    attack = PGD(eps=0.1, steps=2, seed=0)
+    from_logits = activation is None
+    keras.utils.set_random_seed(0)
+    one = flat(1, activation)
+    two = flat(2)
+    kernel, bias = one.get_weights()
+    two.set_weights(
+        [np.hstack([-kernel / 2, kernel / 2]), np.hstack([-bias, bias]) / 2]
+    )
+    outputs = []
+    for model, loss, rate in (
+        (one, keras.losses.BinaryCrossentropy(from_logits), 0.1),
+        (two, XE, 0.05),
+    ):
+        wrapped = AdversarialModel(model, attack, objective=objective)
+        wrapped.compile(keras.optimizers.SGD(rate), loss)
+        wrapped.fit(x, y, batch_size=32, epochs=2, shuffle=False, verbose=0)
+        outputs.append(to_numpy(wrapped.classifier.logits(x)))
+    margins = [z[:, 1] - z[:, 0] for z in outputs]
+    # Where a divergence is flat, rounding decides on the sign of a step.
+    np.testing.assert_allclose(*margins, atol=1e-4 if objective is None else 0.05)
+
+
+def test_a_subclassed_model_and_one_output_in_a_dict_train_as_the_plain_one(images):
+    x, y = images
+    margins = []
+    for kind in ("plain", "subclassed", "dict"):
+        keras.utils.set_random_seed(0)
+        model = (
+            Subclassed()
+            if kind == "subclassed"
+            else flat(name="c" * (kind == "dict") or None)
+        )
+        model(x[:1])
+        model.set_weights([np.eye(784, 10, dtype="float32"), np.zeros(10)])
+        wrapped = AdversarialModel(model, WEAK)
+        wrapped.compile(keras.optimizers.SGD(0.1), {"c": XE} if kind == "dict" else XE)
+        labels = {"c": y} if kind == "dict" else y
+        wrapped.fit(x, labels, batch_size=32, shuffle=False, verbose=0)
+        margins.append(to_numpy(wrapped.classifier.logits(x)))
+    np.testing.assert_allclose(margins[1], margins[0], atol=1e-6)
+    np.testing.assert_allclose(margins[2], margins[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda m: AdversarialModel(m, WEAK), ComplementObjectiveModel]
+)
+def test_saved_weights_are_the_wrapped_models(images, tmp_path, wrap):
+    wrapped, _ = trained(wrap, images)
+    wrapped.save_weights(tmp_path / "best.weights.h5")
+    bare = small()
+    bare.load_weights(tmp_path / "best.weights.h5")
+    assert_same_weights(bare, wrapped.model, atol=0)
+    wrapped.save_state(tmp_path / "state.weights.h5")
+    again = wrap(small())
+    again.compile(keras.optimizers.SGD(0.05), XE)
+    again.optimizer.build(again.trainable_variables)
+    again.load_state(tmp_path / "state.weights.h5")
+    assert_same_weights(again.model, wrapped.model, atol=0)
+    assert int(again.optimizer.iterations) == int(wrapped.optimizer.iterations) == 8
+
+
+@pytest.mark.parametrize("accuracy,warns", [(0.004, True), (0.02, False)])
+def test_the_warning_speaks_of_200_classes(accuracy, warns, recwarn):
+    # 0.5% is chance there; 2% is four times that, and was warned of.
+    wrapped = AdversarialModel(flat(200), WEAK)
+    history = keras.callbacks.History()
+    history.history = {"accuracy": [accuracy]}
+    wrapped._warn_at_chance(history)
+    messages = [str(w.message) for w in recwarn if "chance" in str(w.message)]
+    assert [("200 classes" in m, "warmup_steps" in m) for m in messages] == [
+        (True, True)
+    ] * warns
+
+
+def test_the_warning_does_not_advise_what_was_given(recwarn):
+    wrapped = AdversarialModel(flat(), WEAK, warmup_steps=10)
+    history = keras.callbacks.History()
+    history.history = {"accuracy": [0.1]}
+    wrapped._warn_at_chance(history)
+    (message,) = [str(w.message) for w in recwarn if "chance" in str(w.message)]
+    assert "warmup_steps" not in message and "smaller `eps`" in message

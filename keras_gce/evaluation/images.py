@@ -25,7 +25,7 @@ def data_arrays(data, bounds=None):
     if isinstance(data, (tuple, list)) and len(data) == 2:
         return _array(data[0]), _array(data[1])
     if isinstance(data, keras.utils.PyDataset):
-        data = (data[i] for i in range(len(data)))
+        data = map(data.__getitem__, range(len(data)))
     elif hasattr(data, "cardinality") and int(data.cardinality()) == -1:
         raise InputError("`data` must be finite. Received: an infinite Dataset")
     if isinstance(data, (dict, str, bytes)) or not isinstance(data, Iterable):
