@@ -74,7 +74,14 @@ def output_spec(model, input_shape):
             "`model` must be called on a batch first, so that its classes can be "
             f"counted. Received: model={model.name}, which has not seen an image"
         )
-    spec = model.compute_output_spec(keras.KerasTensor((None, *input_shape)))
+    try:
+        spec = model.compute_output_spec(keras.KerasTensor((None, *input_shape)))
+    except Exception as error:  # Whatever its call raises.
+        raise InputError(
+            f"`model` must take images of shape {tuple(input_shape)} as its one input. "
+            f"Received: model={model.name}, which fails with {type(error).__name__}: "
+            + " ".join(str(error).split())[:300]
+        ) from error
     return _only(model, tree.flatten(spec)).shape
 
 
@@ -153,7 +160,7 @@ def _walk_back(model, image, output):
         node = _node_of(tensor)
         operation, sources = node.operation, node.input_tensors
         if len(sources) != 1 or node.is_input:
-            return Ending(opaque=_is_opaque(operation))
+            return Ending(opaque=True)
         if isinstance(operation, keras.Model):
             return _of_inner(model, image, operation, sources[0], moves)
         shape = sources[0].shape
@@ -163,9 +170,9 @@ def _walk_back(model, image, output):
         if isinstance(operation, keras.layers.RNN):
             function = None  # Its activation is not its end.
         kind = _behaviour(function, shape, one)
+        known = type(operation).__module__.startswith("keras.")
         weightless = not getattr(operation, "variables", None)
         if kind in ("softmax", "sigmoid"):
-            known = type(operation).__module__.startswith("keras.")
             return Ending(
                 kind=kind,
                 before=_chain(
@@ -183,19 +190,12 @@ def _walk_back(model, image, output):
         if hides or kind in ("relu", "sigmoids"):
             _refuse(model, operation, function, kind)
         return Ending(
-            opaque=_is_opaque(operation),
+            # A layer of Keras with weights and a linear end gives no probabilities;
+            # what it wraps, an average and others may.
+            opaque=weightless or not known or kind != "linear",
             last=operation,
             activation=getattr(operation, "activation", None),
         )
-
-
-def _is_opaque(operation):
-    # Of a layer with weights that is Keras's own, linear at its end, it is known that
-    # it gives no probabilities; of any other it is not.
-    return not (
-        type(operation).__module__.startswith("keras.")
-        and getattr(operation, "variables", None)
-    )
 
 
 def _of_inner(model, image, inner, source, moves):

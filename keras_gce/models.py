@@ -15,7 +15,7 @@ from keras import layers
 __all__ = ["LeNet5", "ResNet20", "ResNet50", "ResNet56", "SmallCNN"]
 
 
-def LeNet5(num_classes=10, input_shape=(28, 28, 1)):
+def LeNet5(num_classes=10, input_shape=(28, 28, 1), dtype=None):
     """Builds LeNet-5 with ReLU and max pooling, the paper's MNIST model.
 
     Example:
@@ -28,6 +28,8 @@ def LeNet5(num_classes=10, input_shape=(28, 28, 1)):
         num_classes: Number of classes, an integer >= 2. Defaults to 10.
         input_shape: `(height, width, channels)`, at least 12 x 12. Defaults to
             `(28, 28, 1)`.
+        dtype: Keras's dtype policy of all layers but the last, such as
+            `"mixed_bfloat16"`. Defaults to `None`: the global one.
 
     Returns:
         A built `keras.Model` from images of shape `(N, H, W, C)` in [0, 1] to logits
@@ -42,17 +44,17 @@ def LeNet5(num_classes=10, input_shape=(28, 28, 1)):
     """
     num_classes = _checked_classes(num_classes)
     inputs = keras.Input(_checked_shape(input_shape, smallest=12))
-    x = _conv(inputs, 6, 5, activation="relu")
-    x = _max_pool(x)
-    x = _conv(x, 16, 5, padding="valid", activation="relu")
-    x = _max_pool(x)
-    x = layers.Flatten(data_format="channels_last")(x)
-    x = layers.Dense(120, activation="relu")(x)
-    x = layers.Dense(84, activation="relu", name="features")(x)
-    return keras.Model(inputs, _logits(x, num_classes), name="lenet5")
+    x = _conv(inputs, 6, 5, activation="relu", dtype=dtype)
+    x = _max_pool(x, dtype)
+    x = _conv(x, 16, 5, padding="valid", activation="relu", dtype=dtype)
+    x = _max_pool(x, dtype)
+    x = layers.Flatten(data_format="channels_last", dtype=dtype)(x)
+    x = layers.Dense(120, activation="relu", dtype=dtype)(x)
+    x = layers.Dense(84, activation="relu", dtype=dtype, name="features")(x)
+    return _model(inputs, x, num_classes, "lenet5", dtype)
 
 
-def SmallCNN(num_classes=10, input_shape=(28, 28, 1)):
+def SmallCNN(num_classes=10, input_shape=(28, 28, 1), dtype=None):
     """Builds a network of a few thousand weights that trains in seconds.
 
     For tests and demonstrations; no result of the paper uses it.
@@ -67,6 +69,8 @@ def SmallCNN(num_classes=10, input_shape=(28, 28, 1)):
         num_classes: Number of classes, an integer >= 2. Defaults to 10.
         input_shape: `(height, width, channels)`, at least 8 x 8. Defaults to
             `(28, 28, 1)`.
+        dtype: Keras's dtype policy of all layers but the last, such as
+            `"mixed_bfloat16"`. Defaults to `None`: the global one.
 
     Returns:
         A built `keras.Model` from images of shape `(N, H, W, C)` in [0, 1] to logits
@@ -77,15 +81,15 @@ def SmallCNN(num_classes=10, input_shape=(28, 28, 1)):
     """
     num_classes = _checked_classes(num_classes)
     inputs = keras.Input(_checked_shape(input_shape, smallest=8))
-    x = _conv(inputs, 8, 5, strides=2, activation="relu")
-    x = _conv(x, 16, 3, strides=2, activation="relu")
-    x = _max_pool(x)
-    x = layers.Flatten(data_format="channels_last")(x)
-    x = layers.Dense(32, activation="relu", name="features")(x)
-    return keras.Model(inputs, _logits(x, num_classes), name="small_cnn")
+    x = _conv(inputs, 8, 5, strides=2, activation="relu", dtype=dtype)
+    x = _conv(x, 16, 3, strides=2, activation="relu", dtype=dtype)
+    x = _max_pool(x, dtype)
+    x = layers.Flatten(data_format="channels_last", dtype=dtype)(x)
+    x = layers.Dense(32, activation="relu", dtype=dtype, name="features")(x)
+    return _model(inputs, x, num_classes, "small_cnn", dtype)
 
 
-def ResNet20(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0):
+def ResNet20(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0, dtype=None):
     """Builds the 20-layer CIFAR ResNet: three stages of three blocks.
 
     See `ResNet56`, which differs only in depth.
@@ -102,6 +106,8 @@ def ResNet20(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0):
             `(32, 32, 3)`.
         weight_decay: He et al.'s weight decay on the kernels, a finite number >= 0.
             Defaults to 0.0.
+        dtype: Keras's dtype policy of all layers but the last, such as
+            `"mixed_bfloat16"`. Defaults to `None`: the global one.
 
     Returns:
         A built `keras.Model` from images of shape `(N, H, W, C)` in [0, 1] to logits
@@ -114,10 +120,10 @@ def ResNet20(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0):
         - He et al., "Deep residual learning for image recognition", CVPR 2016
           (arXiv 1512.03385), section 4.2 and table 6.
     """
-    return _cifar_resnet(3, num_classes, input_shape, weight_decay, "resnet20")
+    return _cifar_resnet(3, num_classes, input_shape, weight_decay, dtype)
 
 
-def ResNet56(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0):
+def ResNet56(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0, dtype=None):
     """Builds the 56-layer CIFAR ResNet, the paper's CIFAR10 and CIFAR100 model.
 
     Three stages of nine blocks with 16, 32 and 64 filters. The shortcuts are
@@ -136,6 +142,8 @@ def ResNet56(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0):
             `(32, 32, 3)`.
         weight_decay: He et al.'s weight decay on the kernels, a finite number >= 0;
             batch normalisation and biases do not decay. Defaults to 0.0.
+        dtype: Keras's dtype policy of all layers but the last, such as
+            `"mixed_bfloat16"`. Defaults to `None`: the global one.
 
     Returns:
         A built `keras.Model` from images of shape `(N, H, W, C)` in [0, 1] to logits
@@ -148,10 +156,10 @@ def ResNet56(num_classes=10, input_shape=(32, 32, 3), weight_decay=0.0):
         - He et al., "Deep residual learning for image recognition", CVPR 2016
           (arXiv 1512.03385), section 4.2 and table 6.
     """
-    return _cifar_resnet(9, num_classes, input_shape, weight_decay, "resnet56")
+    return _cifar_resnet(9, num_classes, input_shape, weight_decay, dtype)
 
 
-def ResNet50(num_classes=200, input_shape=(64, 64, 3), weight_decay=0.0):
+def ResNet50(num_classes=200, input_shape=(64, 64, 3), weight_decay=0.0, dtype=None):
     """Builds ResNet-50 for small images, the paper's Tiny ImageNet model.
 
     The stem is a 3x3 convolution of stride 1 without a max pool, so that 64 x 64
@@ -170,6 +178,8 @@ def ResNet50(num_classes=200, input_shape=(64, 64, 3), weight_decay=0.0):
             `(64, 64, 3)`.
         weight_decay: He et al.'s weight decay on the kernels, a finite number >= 0;
             batch normalisation and biases do not decay. Defaults to 0.0.
+        dtype: Keras's dtype policy of all layers but the last, such as
+            `"mixed_bfloat16"`. Defaults to `None`: the global one.
 
     Returns:
         A built `keras.Model` from images of shape `(N, H, W, C)` in [0, 1] to logits
@@ -185,67 +195,90 @@ def ResNet50(num_classes=200, input_shape=(64, 64, 3), weight_decay=0.0):
     num_classes = _checked_classes(num_classes)
     inputs = keras.Input(_checked_shape(input_shape, smallest=8))
     decay = _decay(weight_decay)
-    x = _conv_bn(inputs, 64, 3, decay)
+    x = _conv_bn(inputs, 64, 3, decay, dtype=dtype)
     for stage, blocks in enumerate((3, 4, 6, 3)):
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
-            x = _bottleneck(x, 64 * 2**stage, strides, decay)
-    return _pooled_model(inputs, x, num_classes, decay, "resnet50")
+            x = _bottleneck(x, 64 * 2**stage, strides, decay, dtype)
+    return _pooled_model(inputs, x, num_classes, decay, "resnet50", dtype)
 
 
-def _cifar_resnet(blocks, num_classes, input_shape, weight_decay, name):
+def _cifar_resnet(blocks, num_classes, input_shape, weight_decay, dtype):
     num_classes = _checked_classes(num_classes)
     inputs = keras.Input(_checked_shape(input_shape, smallest=8))
     decay = _decay(weight_decay)
-    x = _conv_bn(inputs, 16, 3, decay)
+    x = _conv_bn(inputs, 16, 3, decay, dtype=dtype)
     for stage in range(3):
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
-            x = _basic_block(x, 16 * 2**stage, strides, decay)
-    return _pooled_model(inputs, x, num_classes, decay, name)
+            x = _basic_block(x, 16 * 2**stage, strides, decay, dtype)
+    name = f"resnet{6 * blocks + 2}"
+    return _pooled_model(inputs, x, num_classes, decay, name, dtype)
 
 
-def _pooled_model(inputs, x, num_classes, decay, name):
-    pool = layers.GlobalAveragePooling2D(data_format="channels_last", name="features")
-    return keras.Model(inputs, _logits(pool(x), num_classes, decay), name=name)
+def _pooled_model(inputs, x, num_classes, decay, name, dtype):
+    pool = layers.GlobalAveragePooling2D(
+        data_format="channels_last", dtype=dtype, name="features"
+    )
+    return _model(inputs, pool(x), num_classes, name, dtype, decay)
 
 
-def _basic_block(x, filters, strides, decay):
-    shortcut = x if strides == 1 else _subsampled(x, filters)
-    x = _conv_bn(x, filters, 3, decay, strides)
-    x = _conv_bn(x, filters, 3, decay, activation=None)
-    return layers.Activation("relu")(layers.Add()([x, shortcut]))
+def _model(inputs, x, num_classes, name, dtype, decay=None):
+    """The model of all layers but the last, and of that one, which is float32."""
+    logits = layers.Dense(
+        num_classes, kernel_regularizer=decay, dtype="float32", name="logits"
+    )
+    model = keras.Model(inputs, logits(x), name=name)
+    if dtype is not None:
+        # By the model's own policy Keras decides on scaling the loss for float16.
+        model.dtype_policy = dtype
+    return model
 
 
-def _bottleneck(x, filters, strides, decay):
+def _basic_block(x, filters, strides, decay, dtype):
+    shortcut = x if strides == 1 else _subsampled(x, filters, dtype)
+    x = _conv_bn(x, filters, 3, decay, strides, dtype=dtype)
+    x = _conv_bn(x, filters, 3, decay, activation=None, dtype=dtype)
+    return _sum(x, shortcut, dtype)
+
+
+def _bottleneck(x, filters, strides, decay, dtype):
     shortcut = x
     if x.shape[-1] != 4 * filters:
-        shortcut = _conv_bn(x, 4 * filters, 1, decay, strides, activation=None)
-    x = _conv_bn(x, filters, 1, decay)
-    x = _conv_bn(x, filters, 3, decay, strides)
-    x = _conv_bn(x, 4 * filters, 1, decay, activation=None)
-    return layers.Activation("relu")(layers.Add()([x, shortcut]))
+        shortcut = _conv_bn(x, 4 * filters, 1, decay, strides, None, dtype)
+    x = _conv_bn(x, filters, 1, decay, dtype=dtype)
+    x = _conv_bn(x, filters, 3, decay, strides, dtype=dtype)
+    x = _conv_bn(x, 4 * filters, 1, decay, activation=None, dtype=dtype)
+    return _sum(x, shortcut, dtype)
 
 
-def _subsampled(x, filters):
+def _sum(x, shortcut, dtype):
+    x = layers.Add(dtype=dtype)([x, shortcut])
+    return layers.Activation("relu", dtype=dtype)(x)
+
+
+def _subsampled(x, filters, dtype=None):
     """Option A: every other pixel, and zero channels on either side."""
-    x = layers.AveragePooling2D(1, strides=2, data_format="channels_last")(x)
+    options = {"data_format": "channels_last", "dtype": dtype}
+    x = layers.AveragePooling2D(1, strides=2, **options)(x)
     height, width, channels = x.shape[1:]
     before = (filters - channels) // 2
     # Stock layers only, or the saved model would not load without this package: no
     # layer pads channels, but ZeroPadding3D does where they are a third dimension.
     padding = ((0, 0), (0, 0), (before, filters - channels - before))
-    x = layers.Reshape((height, width, channels, 1))(x)
-    x = layers.ZeroPadding3D(padding, data_format="channels_last")(x)
-    return layers.Reshape((height, width, filters))(x)
+    x = layers.Reshape((height, width, channels, 1), dtype=dtype)(x)
+    x = layers.ZeroPadding3D(padding, **options)(x)
+    return layers.Reshape((height, width, filters), dtype=dtype)(x)
 
 
-def _conv_bn(x, filters, kernel_size, decay, strides=1, activation="relu"):
+def _conv_bn(x, filters, kernel_size, decay, strides=1, activation="relu", dtype=None):
     padding = "same"
     if strides > 1 and kernel_size > 1:
         # "same" with a stride pads an even image on one side only; He et al. pad
         # both, which centres the kernel on the pixels that the shortcut keeps.
-        x = layers.ZeroPadding2D(kernel_size // 2, data_format="channels_last")(x)
+        x = layers.ZeroPadding2D(
+            kernel_size // 2, data_format="channels_last", dtype=dtype
+        )(x)
         padding = "valid"
     x = _conv(
         x,
@@ -256,10 +289,11 @@ def _conv_bn(x, filters, kernel_size, decay, strides=1, activation="relu"):
         use_bias=False,
         kernel_initializer="he_normal",
         kernel_regularizer=decay,
+        dtype=dtype,
     )
     # Keras's own momentum, 0.99, lags too far behind in a short training.
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
-    return layers.Activation(activation)(x) if activation else x
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)(x)
+    return layers.Activation(activation, dtype=dtype)(x) if activation else x
 
 
 def _conv(x, filters, kernel_size, padding="same", **options):
@@ -268,15 +302,8 @@ def _conv(x, filters, kernel_size, padding="same", **options):
     )(x)
 
 
-def _max_pool(x):
-    return layers.MaxPooling2D(2, data_format="channels_last")(x)
-
-
-def _logits(x, num_classes, decay=None):
-    dense = layers.Dense(
-        num_classes, kernel_regularizer=decay, dtype="float32", name="logits"
-    )
-    return dense(x)
+def _max_pool(x, dtype):
+    return layers.MaxPooling2D(2, data_format="channels_last", dtype=dtype)(x)
 
 
 def _decay(weight_decay):

@@ -1,5 +1,6 @@
 """`search_alpha`: the exponent of guided complement entropy, searched by KerasTuner."""
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -13,11 +14,13 @@ import keras_tuner
 import numpy as np
 
 from keras_gce import datasets, evaluation, files, plotting
-from keras_gce.attacks.base import check_integer, check_number
-from keras_gce.attacks.logits import ends_in_softmax, unwrap
+from keras_gce.attacks import Attack
 from keras_gce.callbacks import RobustAccuracy
+from keras_gce.checks import check_integer, check_number, check_seed
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.losses import GuidedComplementEntropy
+from keras_gce.seeds import seeded
 
 __all__ = ["AlphaSearch", "AlphaTrial", "search_alpha"]
 
@@ -194,12 +197,14 @@ def search_alpha(
     ```
 
     Args:
-        build_model: Callable `(hp)` -> an uncompiled `keras.Model`, with logits or
-            softmax at its end, or an `AdversarialModel`; `hp` is KerasTuner's.
+        build_model: Callable `(hp)` -> an uncompiled `keras.Model` of at least 3
+            classes, with logits or softmax at its end, or an `AdversarialModel`; `hp`
+            is KerasTuner's.
         train: Images and labels for training: a pair of arrays, a `Split`, or a
             `tf.data.Dataset` of batches.
         validation: Those for the objective, in the same forms.
-        attack: FGSM, BIM, PGD or MIM, or a list of them.
+        attack: An attack that ascends a loss, such as FGSM, BIM, PGD or MIM, or a list
+            of them.
         alphas: The exponents, each >= 0: those that are tried, with `tuner="grid"`;
             otherwise their least and greatest are the ends of a range. Defaults to
             the paper's (1/2, 1/3, 1/4, 1/5).
@@ -220,7 +225,8 @@ def search_alpha(
         clean_floor: Least clean accuracy on the validation part, in [0, 1], that the
             best trial must have. Defaults to `None`.
         seed: Decides the initial weights (the same for every trial), the orders and
-            the tuner, >= 0. Defaults to 0.
+            the tuner, an integer in [0, 2**31). Defaults to 0. The caller's random
+            streams are left as they are.
         verbose: 0 for silence, 1 for KerasTuner's display. Defaults to 1.
 
     Returns:
@@ -235,7 +241,7 @@ def search_alpha(
     alphas = _checked_alphas(alphas, tuner)
     check_integer("epochs", epochs, least=1)
     check_integer("batch_size", batch_size, least=1)
-    check_integer("seed", seed, least=0)
+    check_seed(seed)
     if max_trials is not None:
         check_integer("max_trials", max_trials, least=1)
     if objective not in OBJECTIVES:
@@ -244,11 +250,14 @@ def search_alpha(
             f"Received: objective={objective!r}"
         )
     if clean_floor is not None:
-        check_number("clean_floor", clean_floor, least=0)
+        check_number("clean_floor", clean_floor, least=0, most=1)
     attacks = attack if isinstance(attack, (list, tuple)) else [attack]
-    if not attacks or not all(hasattr(a, "with_loss") for a in attacks):
+    if not attacks or not all(
+        isinstance(a, Attack) and a.loss is not None for a in attacks
+    ):
         raise InputError(
-            f"`attack` must be FGSM, BIM, PGD or MIM. Received: attack={attack!r}"
+            "`attack` must be one that ascends a loss (FGSM, BIM, PGD, MIM, ...), or a "
+            f"list of such. Received: attack={attack!r}"
         )
     if any(a.loss == "training" for a in attacks):
         warnings.warn(
@@ -271,20 +280,32 @@ def search_alpha(
             "validation": data.fingerprint(),
         },
     )
-    search = _tuner(
-        tuner,
-        hypermodel=_HyperModel(build_model, alphas, tuner, optimizer, data),
-        objective=keras_tuner.Objective(objective, OBJECTIVES[objective]),
-        max_trials=max_trials,
-        epochs=epochs,
-        directory=directory,
-        seed=seed,
-    )
-    robust = RobustAccuracy(data.validation, attack)
-    search.search(epochs=epochs, callbacks=[robust], verbose=verbose)
-    if not isinstance(search.oracle, keras_tuner.Oracle):  # a worker
-        return None
-    return _result(search, attack, attacks, data, objective, clean_floor, directory)
+    with _keras_state(seed):
+        search = _tuner(
+            tuner,
+            hypermodel=_HyperModel(build_model, alphas, tuner, optimizer, data),
+            objective=keras_tuner.Objective(objective, OBJECTIVES[objective]),
+            max_trials=max_trials,
+            epochs=epochs,
+            directory=directory,
+            seed=seed,
+        )
+        robust = RobustAccuracy(data.validation, attack)
+        search.search(epochs=epochs, callbacks=[robust], verbose=verbose)
+        if not isinstance(search.oracle, keras_tuner.Oracle):  # a worker
+            return None
+        return _result(search, attack, attacks, data, objective, clean_floor, directory)
+
+
+@contextlib.contextmanager
+def _keras_state(seed):
+    """Puts back what KerasTuner clears before each model: Keras's seed and policy."""
+    policy = keras.config.dtype_policy()
+    with seeded(seed):
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(policy)
 
 
 class _Data:
@@ -332,7 +353,11 @@ class _HyperModel(keras_tuner.HyperModel):
         self.data = data
 
     def build(self, hp):
-        keras.utils.set_random_seed(self.data.seed)
+        # Every trial anew, so that it doesn't depend on those before it.
+        with seeded(self.data.seed):
+            return self._compiled(hp)
+
+    def _compiled(self, hp):
         if self.tuner == "grid":
             alpha = hp.Choice("alpha", list(self.alphas))
         else:
@@ -342,10 +367,14 @@ class _HyperModel(keras_tuner.HyperModel):
             raise InputError(
                 f"`build_model` must return a keras.Model. Received: {model!r}"
             )
-        optimizer = self.optimizer
-        loss = GuidedComplementEntropy(
-            alpha, from_logits=not ends_in_softmax(unwrap(model))
-        )
+        classifier, optimizer = Classifier(model), self.optimizer
+        if classifier.num_classes < 3:
+            raise InputError(
+                "`build_model` must return a model of at least 3 classes: guided "
+                "complement entropy is about the wrong ones among themselves. "
+                f"Received: {model.name}, of {classifier.num_classes} classes"
+            )
+        loss = GuidedComplementEntropy(alpha, from_logits=classifier.from_logits)
         model.compile(
             optimizer(hp) if callable(optimizer) else optimizer,
             loss,
@@ -357,12 +386,14 @@ class _HyperModel(keras_tuner.HyperModel):
 
     def fit(self, hp, model, **settings):
         data = self.data
-        return model.fit(
-            data.batches(data.train, shuffle=True, seed=data.seed),
-            validation_data=data.batches(data.validation),
-            shuffle=False,
-            **{**settings, "verbose": 0},
-        )
+        # Also for the random starts of the attack after each epoch.
+        with seeded(data.seed):
+            return model.fit(
+                data.batches(data.train, shuffle=True, seed=data.seed),
+                validation_data=data.batches(data.validation),
+                shuffle=False,
+                **{**settings, "verbose": 0},
+            )
 
 
 class _GridOracle(keras_tuner.oracles.GridSearchOracle):
@@ -453,7 +484,8 @@ def _result(search, attack, attacks, data, objective, clean_floor, directory):
         )
     sign = 1 if OBJECTIVES[objective] == "max" else -1
     best = max(allowed, key=lambda t: (sign * t.score, t.clean_accuracy))
-    model = unwrap(search.load_model(search.oracle.trials[best.trial_id]))
+    model = search.load_model(search.oracle.trials[best.trial_id])
+    model = Classifier(model).model
     result = AlphaSearch(
         objective=objective,
         attack=repr(attack),
@@ -504,8 +536,8 @@ def _report(search, trial, attacks, data):
     path = pathlib.Path(search.get_trial_dir(trial.trial_id)) / "robustness.json"
     if path.exists():
         return evaluation.RobustnessReport.from_json(path.read_text())
-    report = evaluation.evaluate(
-        search.load_model(trial), data.validation, attacks, progress=False
-    )
+    model = search.load_model(trial)
+    with seeded(data.seed):
+        report = evaluation.evaluate(model, data.validation, attacks, progress=False)
     files.write_text(path, report.to_json())
     return report

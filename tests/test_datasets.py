@@ -243,6 +243,55 @@ def test_augmentation_is_pad_crop_and_flip(batches, split):
     assert [len({key[axis] for key in seen}) for axis in range(3)] == [9, 9, 2]
 
 
+def test_all_epochs_share_one_tensor(split):
+    one, other = PyBatches(split, 5), PyBatches(split, 7, shuffle=True)
+    assert one._images is other._images
+    alike = datasets.Split(split.images, split.labels)
+    assert PyBatches(alike, 5)._images is not one._images
+
+
+def test_all_pipelines_share_one_tensor(split, tf):
+    def captured(pipeline):
+        """The images that the pipeline holds, by their identity."""
+        while not hasattr(pipeline, "_map_func"):
+            pipeline = pipeline._input_dataset
+        tensors = pipeline._map_func.function.captured_inputs
+        return {id(t) for t in tensors if t.shape == split.images.shape}
+
+    pipelines = [split.batches(5), split.batches(7, shuffle=True, augment=True)]
+    assert captured(pipelines[0]) == captured(pipelines[1])
+    assert len(captured(pipelines[0])) == 1
+    # Made in a compiled function too, it is no tensor of that function's.
+    alike = datasets.Split(split.images, split.labels)
+
+    @tf.function
+    def compiled():
+        alike.batches(5)
+
+    compiled()
+    assert same(listed(alike.batches(5)), listed(split.batches(5)))
+
+
+@pipelines
+def test_the_tensor_goes_with_the_split(batches, split):
+    import gc
+    import weakref
+
+    from keras_gce.datasets import py_batches
+
+    kept = [py_batches._IMAGES]
+    if batches is tf_batches:
+        batches(split, 5)
+        kept = [sys.modules["keras_gce.datasets.tf_batches"]._IMAGES]
+    alike = datasets.Split(split.images.copy(), split.labels)
+    listed(batches(alike, 5))
+    assert alike in kept[0]
+    gone = weakref.ref(alike)
+    del alike
+    gc.collect()
+    assert gone() is None
+
+
 @pipelines
 def test_fit_takes_batches(batches, split):
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(23)])
@@ -299,6 +348,23 @@ def test_npz_floats(tmp_path):
     np.testing.assert_array_equal(data.train.arrays()[0], images.astype("float32"))
 
 
+@pytest.mark.parametrize("form", ["one-hot", "whole floats", "column of floats"])
+def test_npz_labels_in_the_forms_that_keras_has(tmp_path, form):
+    images = np.zeros((6, 8, 8), "uint8")
+    labels = np.array([0, 1, 1, 0, 1, 0])
+    stored = {
+        "one-hot": np.eye(3)[labels],
+        "whole floats": labels.astype("float32"),
+        "column of floats": labels.astype("float64")[:, None],
+    }[form]
+    arrays = {"x_train": images, "y_train": stored, "x_test": images, "y_test": stored}
+    np.savez(tmp_path / "data.npz", **arrays)
+    data = datasets.load(tmp_path / "data.npz", validation=0)
+    np.testing.assert_array_equal(data.train.labels, labels)
+    # A column for a class that does not occur is a class.
+    assert data.num_classes == (3 if form == "one-hot" else 2)
+
+
 @pytest.mark.parametrize(
     "changes, received",
     [
@@ -313,7 +379,8 @@ def test_npz_floats(tmp_path):
         ({"x_train": np.zeros((6, 8, 8))}, "x_test=uint8 (2, 8, 8)"),
         ({"y_train": np.arange(5)}, "Received: y_train=int64 (5,)"),
         ({"y_train": np.zeros((6, 10), int)}, "Received: y_train=int64 (6, 10)"),
-        ({"y_train": np.zeros(6)}, "Received: y_train=float64 (6,)"),
+        ({"y_train": np.full(6, 0.5)}, "Received: y_train=float64 (6,)"),
+        ({"y_train": np.full((6, 2), 0.5)}, "Received: y_train=float64 (6, 2)"),
         ({"y_test": np.array([0, -1])}, "Received: labels from -1 to 0"),
         ({"y_test": np.array([0, 10**12])}, "from 0 to 1000000000000"),
         ({"y_train": np.zeros(6, int), "y_test": np.zeros(2, int)}, "no label but 0"),

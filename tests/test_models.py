@@ -77,13 +77,23 @@ def test_other_shapes_and_classes(name):
 
 
 @pytest.mark.parametrize("name", ["LeNet5", "ResNet20", "SmallCNN"])
-def test_logits_are_float32_under_mixed_precision(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = getattr(models, name)()
-    finally:
-        keras.config.set_dtype_policy(before)
+@pytest.mark.parametrize("globally", [False, True])
+def test_logits_are_float32_under_mixed_precision(name, globally):
+    if globally:
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            model = getattr(models, name)()
+        finally:
+            keras.config.set_dtype_policy(before)
+    else:
+        model = getattr(models, name)(dtype="mixed_bfloat16")
+    assert model.dtype_policy.name == "mixed_bfloat16"
+    assert all(
+        layer.compute_dtype == "bfloat16"
+        for layer in model.layers
+        if layer.name != "logits" and not isinstance(layer, keras.layers.InputLayer)
+    )
     assert model.get_layer("features").compute_dtype == "bfloat16"
     logits = model(np.full((1, *model.input_shape[1:]), 0.5, "float32"))
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"

@@ -103,7 +103,21 @@ class TinyImagenetTest(tfds.testing.DatasetBuilderTestCase):
         shutil.rmtree(cls.EXAMPLE_DIR)
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_load(data_dir):
+    opened, init = [], zipfile.ZipFile.__init__
+
+    def noted(self, file, *args, **kwargs):
+        init(self, file, *args, **kwargs)
+        if str(file).endswith("tiny-imagenet-200.zip"):
+            opened.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "__init__", noted)
+        prepared = datasets.load("tiny_imagenet", data_dir=str(data_dir))
+    assert len(prepared.test) == 200
+    assert opened and all(archive.fp is None for archive in opened)  # closed
     data = datasets.load("tiny_imagenet", data_dir=str(data_dir), validation=0)
     assert (len(data.train), len(data.test), data.num_classes) == (400, 200, 200)
     assert data.train.images.shape[1:] == (64, 64, 3)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_gce import evaluation, models, tuning
-from keras_gce.attacks import PGD
+from keras_gce.attacks import JSMA, PGD
 from keras_gce.errors import InputError
 from keras_gce.losses import GuidedComplementEntropy
 from keras_gce.training import AdversarialModel
@@ -163,13 +164,61 @@ def test_a_failing_model_is_reported(parts, tmp_path):
         ({"max_trials": 2, "tuner": "hyperband"}, "max_trials=2"),
         ({"objective": "val_f1"}, "objective='val_f1'"),
         ({"clean_floor": -1.0}, "clean_floor=-1.0"),
+        ({"clean_floor": 90}, "clean_floor=90"),
+        ({"seed": 2**31}, f"seed={2**31}"),
         ({"attack": []}, r"attack=\[\]"),
+        ({"attack": JSMA()}, "attack=JSMA"),
+        ({"attack": [ATTACK, "pgd"]}, "'pgd'"),
         ({"build_model": lambda hp: None}, "Received: None"),
     ],
 )
 def test_wrong_input(parts, tmp_path, settings, received):
     with pytest.raises(InputError, match=received):
         search(parts, tmp_path / "new", **settings)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_two_classes_are_refused_before_training(parts, tmp_path, outputs):
+    def build_model(hp):
+        return keras.Sequential(
+            [
+                keras.Input((28, 28, 1)),
+                keras.layers.Flatten(),
+                keras.layers.Dense(outputs),
+            ]
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "fit", None)
+        with pytest.raises(InputError, match="at least 3 classes.* of 2 classes"):
+            search(parts, tmp_path, build_model=build_model)
+
+
+def test_several_attacks(parts, tmp_path):
+    attacks = [ATTACK, PGD(eps=0.05, steps=3, loss="margin")]
+    result = search(parts, tmp_path, alphas=[1 / 3], epochs=1, attack=attacks)
+    (trial,) = result.trials
+    assert trial.adaptive_accuracy <= trial.crossentropy_accuracy
+
+
+def test_nothing_outside_is_touched_and_the_seed_decides(parts, tmp_path):
+    def draws():
+        return random.random(), np.random.rand(), float(keras.random.uniform(()))
+
+    policy = keras.config.dtype_policy()
+    keras.utils.set_random_seed(5)
+    expected = draws()
+    keras.utils.set_random_seed(5)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        one = search(parts, tmp_path / "one", alphas=[1 / 3], epochs=1)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert draws() == expected
+    keras.utils.set_random_seed(6)
+    other = search(parts, tmp_path / "other", alphas=[1 / 3], epochs=1)
+    assert other.to_dict()["trials"] == one.to_dict()["trials"]
 
 
 def test_a_folder_that_can_not_be_written(parts, tmp_path):

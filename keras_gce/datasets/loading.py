@@ -50,7 +50,7 @@ def load(name, data_dir=None, validation=0.1, seed=0):
       `cifar10.npz`, that is read instead, as below, and TFDS is not needed.
     - `"path/to/file.npz"`: arrays `x_train`, `y_train`, `x_test` and `y_test`, the
       keys of Keras's own files. Images: N H W or N H W C, uint8 or floats in [0, 1];
-      labels: N or N 1, integers >= 0.
+      labels: N or N 1, integers or whole floats >= 0, or one-hot.
 
     Example:
 

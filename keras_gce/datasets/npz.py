@@ -39,7 +39,10 @@ def read(path):
             f"In {path}, x_train and x_test must have images of one shape and dtype. "
             f"Received: x_train={_described(x_train)}, x_test={_described(x_test)}"
         )
-    num_classes = 1 + int(max(train.labels.max(), test.labels.max()))
+    num_classes = max(
+        1 + int(max(train.labels.max(), test.labels.max())),
+        *(labels.shape[1] if labels.ndim == 2 else 0 for labels in (y_train, y_test)),
+    )
     if num_classes < 2:
         raise InputError(
             f"In {path}, the labels must name at least 2 classes. "
@@ -88,13 +91,12 @@ def _split(path, part, images, labels):
                 f"In {path}, x_{part} must be uint8, or floats in [0, 1] without NaN. "
                 f"Received: {images.dtype} from {low} to {high}"
             )
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
+    labels = _whole(labels)
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise InputError(
             f"In {path}, y_{part} must be integers of shape ({len(images)},) or "
-            f"({len(images)}, 1), one for each image. "
-            f"Received: y_{part}={_described(labels)}"
+            f"({len(images)}, 1), or one-hot of shape ({len(images)}, K), one for each "
+            f"image. Received: y_{part}={_described(labels)}"
         )
     if labels.min() < 0 or labels.max() >= MAX_CLASSES:
         raise InputError(
@@ -102,6 +104,20 @@ def _split(path, part, images, labels):
             f"Received: labels from {labels.min()} to {labels.max()}"
         )
     return Split(images, labels)
+
+
+def _whole(labels):
+    """Returns one-hot labels and whole floats as integers, others as they are."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind not in "fb" and labels.ndim == 1:
+        return labels
+    if labels.ndim == 2 and ((labels == 0) | (labels == 1)).all():
+        return labels.argmax(-1) if (labels.sum(-1) == 1).all() else labels
+    if labels.ndim == 1 and (labels == np.floor(labels)).all():
+        # Greater ones are no labels, and no integers either.
+        return np.clip(labels, -1, MAX_CLASSES).astype("int64")
+    return labels
 
 
 def _described(array):

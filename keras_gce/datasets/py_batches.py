@@ -1,6 +1,7 @@
 """`Split.batches` as a `keras.utils.PyDataset`, for backends without `tf.data`."""
 
 import math
+import weakref
 
 import keras
 import numpy as np
@@ -9,6 +10,9 @@ from keras import ops
 from keras_gce.datasets.split import PADDING
 
 __all__ = ["PyBatches", "batches"]
+
+# The images of each split as a tensor: on the device once, for all epochs.
+_IMAGES = weakref.WeakKeyDictionary()
 
 
 class PyBatches(keras.utils.PyDataset):
@@ -27,7 +31,9 @@ class PyBatches(keras.utils.PyDataset):
 
     def __init__(self, split, batch_size, shuffle=False, augment=False, seed=None):
         super().__init__()
-        self._images = ops.convert_to_tensor(split.images)
+        if split not in _IMAGES:
+            _IMAGES[split] = ops.convert_to_tensor(split.images)
+        self._images = _IMAGES[split]
         self._labels = split.labels
         self._batch_size = batch_size
         self._shuffle = shuffle

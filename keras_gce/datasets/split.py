@@ -30,7 +30,8 @@ class Split:
     [2, 2, 1]
 
     Args:
-        images: Array of shape `(N, H, W, C)`: uint8, or floats in [0, 1].
+        images: Array of shape `(N, H, W, C)`: uint8, or floats in [0, 1]. Not to be
+            changed once there were `batches` of them, which share one copy.
         labels: Integers of shape `(N,)`; kept as int32.
 
     Raises:

@@ -1,10 +1,15 @@
 """`Split.batches` as a `tf.data` pipeline."""
 
+import weakref
+
 import tensorflow as tf
 
 from keras_gce.datasets.split import PADDING
 
 __all__ = ["batches"]
+
+# The images of each split as a tensor: made once, for the pipelines of all epochs.
+_IMAGES = weakref.WeakKeyDictionary()
 
 
 def batches(split, batch_size, shuffle, augment, seed):
@@ -14,9 +19,10 @@ def batches(split, batch_size, shuffle, augment, seed):
     done for a single example.
     """
     # On the CPU, where tf.data runs; otherwise a GPU would hold the images too.
-    with tf.device("CPU:0"):
-        images = tf.convert_to_tensor(split.images)
-        labels = tf.convert_to_tensor(split.labels)
+    with tf.init_scope(), tf.device("CPU:0"):
+        if split not in _IMAGES:
+            _IMAGES[split] = tf.convert_to_tensor(split.images)
+        images, labels = _IMAGES[split], tf.convert_to_tensor(split.labels)
     indices = tf.data.Dataset.range(len(split))
     if shuffle and len(split):
         indices = indices.shuffle(len(split), seed, reshuffle_each_iteration=True)

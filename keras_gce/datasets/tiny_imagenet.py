@@ -58,29 +58,33 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        archive = _Archive(_located(dl_manager))
-        ids, names = _classes(archive)
+        path = _located(dl_manager)
+        with _Archive(path) as archive:
+            ids, names = _classes(archive)
+            label = {wnid: number for number, wnid in enumerate(ids)}
+            train = {
+                name: label[_known(found[1], label, name)]
+                for name in archive.names
+                if (found := TRAIN.fullmatch(name))
+            }
+            validation = _validation(archive, label)
         self.info.features["label"].names = names
-        label = {wnid: number for number, wnid in enumerate(ids)}
-        train = {
-            name: label[_known(found[1], label, name)]
-            for name in archive.names
-            if (found := TRAIN.fullmatch(name))
-        }
         if set(train.values()) != set(label.values()):
             empty = sorted(set(label) - {ids[number] for number in train.values()})
             raise InputError(
-                f"{archive.path} must hold training images of each class. "
+                f"{path} must hold training images of each class. "
                 f"Received: none of {', '.join(empty[:3])}"
             )
         return {
-            "train": self._generate_examples(archive, train),
-            "validation": self._generate_examples(archive, _validation(archive, label)),
+            "train": self._generate_examples(path, train),
+            "validation": self._generate_examples(path, validation),
         }
 
-    def _generate_examples(self, archive, labels):
-        for name, label in sorted(labels.items()):
-            yield name, {"image": _image(archive, name), "label": label}
+    def _generate_examples(self, path, labels):
+        # Opened anew, since TFDS asks for the examples when it likes.
+        with _Archive(path) as archive:
+            for name, label in sorted(labels.items()):
+                yield name, {"image": _image(archive, name), "label": label}
 
 
 def _located(dl_manager):
@@ -130,6 +134,13 @@ class _Archive:
                 if info.filename.startswith(f"{FOLDER}/")
             }
         self.names = sorted(self.files)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.zip is not None:
+            self.zip.close()
 
     def read(self, name):
         if name not in self.files:

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks import PGD
-from keras_gce.attacks.objectives import objective
+from keras_gce.attacks.objectives import gradient_of, objective
 from keras_gce.classifier import Classifier, is_finite
 from keras_gce.evaluation.images import survivors
 from keras_gce.evaluation.results import Flag
@@ -174,6 +174,18 @@ def gradient_checks(classifier, x, y, losses=("crossentropy",)):
     ]
 
 
+def no_gradient_beside(classifier, x, y, bounds):
+    """Returns whether gradients are not finite beside such places either.
+
+    Args:
+        classifier: The `Classifier` of the model, whose `nan_gradients` is set.
+        x: Images of shape `(N, ...)`.
+        y: Their classes, or more than those.
+        bounds: The least and the greatest value of a pixel.
+    """
+    return bool(_values(classifier, x, y[: len(x)], "crossentropy", bounds)[2].any())
+
+
 def zero_gradients(model, x, y, losses=("crossentropy",)):
     """Returns the `Flag` of input gradients that are exactly 0."""
     return gradient_checks(Classifier.of(model), x, y, losses)[0]
@@ -188,19 +200,27 @@ def _sign(name, values, threshold, message, reference):
     return Flag(name, value if np.isfinite(value) else None, threshold, text, reference)
 
 
-def _values(classifier, x, y, loss):
-    """Returns each example's loss, and whether its gradient is 0, or not finite."""
+def _values(classifier, x, y, loss, bounds=None):
+    """Returns each example's loss, and whether its gradient is 0, or not finite.
+
+    With `bounds` the gradient is that of attacks, which look beside such places.
+    """
 
     def run(classifier, x, y):
         fn = objective(loss, classifier)
-        gradient, value, _ = backend.gradient_of(
-            lambda v: (fn(y, classifier.logits(v)), ()), x
-        )
+
+        def values(v):
+            return fn(y, classifier.logits(v)), ()
+
+        if bounds is None:
+            gradient, value, _ = backend.gradient_of(values, x)
+        else:
+            gradient, value, _ = gradient_of(classifier, values, x, bounds)
         axes = tuple(range(1, len(x.shape)))
         zero = ops.all(ops.equal(gradient, 0.0), axis=axes)
         return value, zero, ops.any(~ops.isfinite(gradient), axis=axes)
 
-    key = ("values", classifier.trace_key(loss))
+    key = ("values", classifier.trace_key(loss), bounds)
     results = backend.run_compiled(classifier, key, run, (x, y), {})
     return tuple(map(np.asarray, results))
 

@@ -5,7 +5,11 @@ import numpy as np
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier, is_finite
 from keras_gce.evaluation.checkpoint import Checkpoint
-from keras_gce.evaluation.diagnostics import diagnose, gradient_checks
+from keras_gce.evaluation.diagnostics import (
+    diagnose,
+    gradient_checks,
+    no_gradient_beside,
+)
 from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.gallery import gallery
 from keras_gce.evaluation.images import data_arrays
@@ -54,9 +58,12 @@ def evaluate(
     right.
 
     Examples that the model gets wrong from the start are not attacked; one whose logits
-    are NaN or infinite, before or after an attack, is wrong. Ours leave a
-    gradient attack at their first success. What is random is decided by the attack's
-    seed (0 where it is `None`) and the number of the batch.
+    are not finite, before or after an attack, is wrong. Ours leave a gradient attack at
+    their first success. Where an input gradient is not finite, attacks take it beside
+    that place; where it can't be had there either, an attack without the gradient
+    (Square with 500 queries, or random noise) is added to each ball that has none. What
+    is random is decided by the attack's seed (0 where it is `None`) and the number of
+    the batch.
 
     Example:
 
@@ -113,6 +120,11 @@ def evaluate(
         classifier.nan_gradients = any(
             c.name == "nan_gradients" and c.raised for c in checks
         )
+
+        if classifier.nan_gradients and no_gradient_beside(
+            classifier, x[clean][:batch_size], y[clean], plan.attacks[0].bounds
+        ):
+            plan = plan.with_black_boxes(x.shape[1:])
 
     outcomes = run_plan(plan, classifier, x, y, clean, batch_size, saved, progress)
 

@@ -93,7 +93,11 @@ def paper_attacks(dataset, engine="cleverhans", table="table3"):
     radii, pgd_step, gammas = _SETTINGS[dataset]
     if table == "table5":
         radii, gammas = (0.04 if colour else 0.2,), gammas[:1]
-    pgd = [attack("pgd", eps=eps, steps=40, step_size=pgd_step) for eps in radii]
+    # Set here, since PGD's own default is 2.5 eps / steps.
+    pgd = [
+        attack("pgd", eps=eps, steps=40, step_size=pgd_step or eps / 40)
+        for eps in radii
+    ]
     if table == "table4":
         return pgd
     return [

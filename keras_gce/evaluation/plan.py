@@ -2,11 +2,17 @@
 
 import dataclasses
 
+from keras_gce.attacks import RandomNoise, Square
 from keras_gce.attacks.base import Attack
 from keras_gce.errors import InputError
 from keras_gce.evaluation.threat_models import THREAT_MODELS
 
 __all__ = ["Plan", "Row", "make_plan"]
+
+# What makes a ball, for another attack in the same.
+BALL = ("eps", "norm", "bounds", "seed")
+# Of Square, where it stands in for attacks that have no gradient to follow.
+QUERIES = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,30 @@ class Plan:
     def attacks(self):
         """The attacks of the rows."""
         return [row.attack for row in self.rows]
+
+    def with_black_boxes(self, shape):
+        """Returns the plan with an attack without the gradient for each of its balls.
+
+        For models whose gradient can't be had at all: what asks for it moves nothing.
+
+        Args:
+            shape: The shape of one image.
+        """
+        balls = {}
+        for attack in self.attacks:
+            if attack.eps is not None:
+                ball = {name: getattr(attack, name) for name in BALL}
+                rest = balls.setdefault((attack.eps, attack.norm), [ball, True])
+                rest[1] &= attack.needs_gradient
+        added = [
+            Square(queries=QUERIES, **ball) if len(shape) == 3 else RandomNoise(**ball)
+            for ball, by_gradient_alone in balls.values()
+            if by_gradient_alone
+        ]
+        rows = [*self.rows, *(Row(attack=attack) for attack in added)]
+        if self.worst_case_only:
+            rows = [_in_worst_case(rows, i) for i in range(len(rows))]
+        return dataclasses.replace(self, rows=tuple(rows))
 
 
 def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=False):

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_gce import datasets, files, losses, plotting
-from keras_gce.attacks.base import check_integer
-from keras_gce.attacks.logits import predict_logits
+from keras_gce.checks import check_integer
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.run import trained
@@ -138,7 +138,7 @@ def _measured(recipe, dataset, test, seed, output, progress):
     images, labels = test.arrays()
     features = plotting.penultimate_features(network, images)
     plane = plotting.tsne(features)
-    right = predict_logits(network, images).argmax(-1) == labels
+    right = Classifier(network).right(images, labels)
     run = {
         "plane": plane,
         "values": plotting.silhouette_values(features, labels),

@@ -9,8 +9,10 @@ import numpy as np
 
 from keras_gce import files, losses, models, training
 from keras_gce.attacks import PGD
+from keras_gce.checks import check_seed
 from keras_gce.errors import InputError
 from keras_gce.progress import bar
+from keras_gce.seeds import seeded
 
 __all__ = [
     "DTYPE_POLICIES",
@@ -209,7 +211,8 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
         recipe: A `Recipe`.
         dataset: A `keras_gce.datasets.Dataset`; its test part is not touched.
         seed: Decides the initial weights, the orders, the augmentations and the
-            attacks, >= 0.
+            attacks, an integer in [0, 2**31). The caller's random streams are left as
+            they are.
         checkpoint: Folder that holds the state after the last finished epoch; the
             same call continues there after a kill, and ends as one that was never
             killed. Defaults to `None`: nothing is kept.
@@ -220,18 +223,25 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
         it was trained in.
 
     Raises:
-        InputError: If `checkpoint` holds a training of other settings.
+        InputError: If `seed` is not as described, or `checkpoint` holds a training of
+            other settings, or doesn't say how many of its epochs are finished.
     """
-    keras.utils.set_random_seed(seed)
-    model = network(recipe, dataset)
+    check_seed(seed)
+    with seeded(seed):
+        model = network(recipe, dataset)
+        trainer = _trainer(recipe, model, dataset, seed)
+    if trainer is not model:
+        # Here, or `fit` would begin a shuffled pipeline once more, which then goes on
+        # with another order; and so in a training that resumes.
+        trainer.look(*dataset.train.take(min(1000, len(dataset.train))).arrays())
     steps = steps_per_epoch(recipe, dataset)
-    trainer = _trainer(recipe, model, dataset, seed)
     done = 0
     if checkpoint is not None:
         checkpoint = claim(checkpoint, recipe, seed) / "training.weights.h5"
         if checkpoint.exists():
-            files.load_weights(trainer, checkpoint)
-            done = int(trainer.optimizer.iterations) // steps
+            done = files.load_weights(trainer, checkpoint)
+            if done is None:
+                done = _epochs_of_updates(trainer.optimizer, steps, checkpoint)
 
     def text(epoch, accuracy=""):
         return f"training, {recipe.name}: epoch {epoch + 1}/{recipe.epochs}{accuracy}"
@@ -248,13 +258,14 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
             # Anew for each epoch: the order depends on the epoch's number, not on
             # how many ran before it in this process.
             order = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
-            batches = dataset.train.batches(
-                recipe.batch_size,
-                shuffle=True,
-                augment=recipe.augment,
-                seed=int(order) >> 1,
-            )
-            with warnings.catch_warnings():
+            # In tf.data the global seed has its say too, and PyTorch's loader draws.
+            with seeded(seed), warnings.catch_warnings():
+                batches = dataset.train.batches(
+                    recipe.batch_size,
+                    shuffle=True,
+                    augment=recipe.augment,
+                    seed=int(order) >> 1,
+                )
                 if epoch + 1 < recipe.epochs:  # It may leave chance yet.
                     warnings.filterwarnings("ignore", "Training has stayed at chance")
                 trainer.fit(
@@ -266,8 +277,22 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
                     callbacks=[counter] if progress else None,
                 )
             if checkpoint is not None:
-                files.save_weights(trainer, checkpoint)
-    return model if recipe.dtype_policy is None else _in_float32(recipe, dataset, model)
+                files.save_weights(trainer, checkpoint, epochs=epoch + 1)
+    if recipe.dtype_policy is None:
+        return model
+    with seeded(seed):
+        return _in_float32(recipe, dataset, model)
+
+
+def _epochs_of_updates(optimizer, steps, checkpoint):
+    """The finished epochs of a checkpoint of version 0.1, which didn't say them."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise InputError(
+            "`checkpoint` must say how many epochs are finished: in mixed_float16 "
+            "updates may have been skipped, and don't tell it. "
+            f"Received: {checkpoint}, without that number, of keras_gce 0.1"
+        )
+    return int(optimizer.iterations) // steps
 
 
 def claim(folder, recipe, seed):
@@ -294,16 +319,12 @@ def claim(folder, recipe, seed):
 def network(recipe, dataset):
     """Returns the recipe's network for a dataset, a new one, not compiled."""
     settings = {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.dtype_policy or before)
-    try:
-        return MODELS[recipe.model](
-            num_classes=dataset.num_classes,
-            input_shape=dataset.train.images.shape[1:],
-            **settings,
-        )
-    finally:
-        keras.config.set_dtype_policy(before)
+    return MODELS[recipe.model](
+        num_classes=dataset.num_classes,
+        input_shape=dataset.train.images.shape[1:],
+        dtype=recipe.dtype_policy or "float32",
+        **settings,
+    )
 
 
 def _in_float32(recipe, dataset, model):

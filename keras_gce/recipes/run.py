@@ -3,9 +3,10 @@
 import dataclasses
 
 from keras_gce import datasets, evaluation, files
-from keras_gce.attacks.base import check_integer
+from keras_gce.checks import check_integer, check_seed
 from keras_gce.errors import InputError
 from keras_gce.recipes.recipe import claim, steps_per_epoch, train
+from keras_gce.seeds import seeded
 
 __all__ = ["run", "trained"]
 
@@ -31,8 +32,8 @@ def run(
         recipe: A `Recipe`.
         output: Path of the folder for `model.keras` and, by the table's name,
             `table3.json` and `table3.md`.
-        seed: Decides the initial weights, the order and the augmentations, >= 0.
-            Defaults to 0.
+        seed: Decides the initial weights, the order and the augmentations, an integer
+            in [0, 2**31). Defaults to 0.
         examples: Number of test images, >= 1; the first ones, at most all. Defaults
             to 1000.
         engine: `"cleverhans"` or `"keras_gce"`. Defaults to `"cleverhans"`.
@@ -53,7 +54,7 @@ def run(
         InputError: If an argument is not as described, or `output` holds a run of
             other settings.
     """
-    check_integer("seed", seed, least=0)
+    check_seed(seed)
     check_integer("examples", examples, least=1)
     chosen, part = _chosen(recipe, engine, table, attacks)
     output = files.output_folder(output)
@@ -94,10 +95,14 @@ def trained(recipe, dataset, seed, output, progress):
     """Returns the model of a run, trained now or found finished."""
     path = claim(output, recipe, seed) / "model.keras"
     if path.exists():
-        model = files.load_model(path)
-        updates = recipe.epochs * steps_per_epoch(recipe, dataset)
-        if int(model.optimizer.iterations) >= updates:
+        with seeded(seed):  # Keras draws initial weights before it loads others.
+            model = files.load_model(path)
+        epochs = files.epochs_of(path)
+        if epochs is None:  # Of version 0.1, which counted updates.
+            steps = steps_per_epoch(recipe, dataset)
+            epochs = int(model.optimizer.iterations) // steps
+        if epochs >= recipe.epochs:
             return model
     model = train(recipe, dataset, seed=seed, checkpoint=output, progress=progress)
-    files.save_model(model, path)
+    files.save_model(model, path, epochs=recipe.epochs)
     return model

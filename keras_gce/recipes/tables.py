@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from keras_gce import datasets, evaluation, files
-from keras_gce.attacks.base import check_integer
+from keras_gce.checks import check_integer
 from keras_gce.recipes.paper import FIGURES, TABLE_LOSSES
 from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.run import run
