@@ -1,7 +1,6 @@
 """AutoAttack: the ensemble of attacks that needs no tuning."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 
@@ -50,7 +49,7 @@ class AutoAttack(BallAttack):
 
     version: str = "standard"
 
-    ensemble: ClassVar[str] = "AutoAttack"
+    ensemble = "AutoAttack"
 
     def __post_init__(self):
         super().__post_init__()

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import random
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,15 +69,16 @@ class Attack:
     targeted: bool = False
     seed: int | None = None
 
-    engine: ClassVar[str] = "keras_gce"
-    eps: ClassVar[float | None] = None
-    norm: ClassVar[str | None] = None
-    loss: ClassVar[Any] = None
-    ensemble: ClassVar[str | None] = None
-    unavailable: ClassVar[str | None] = None
-    needs_gradient: ClassVar[bool] = True
-    trains: ClassVar[bool] = False
-    random_start: ClassVar[bool] = False
+    # Without annotations, which would give a child's fields their places.
+    engine = "keras_gce"
+    eps = None
+    norm = None
+    loss = None
+    ensemble = None
+    unavailable = None
+    needs_gradient = True
+    trains = False
+    random_start = False
 
     def __post_init__(self):
         try:

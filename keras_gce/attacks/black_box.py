@@ -1,7 +1,7 @@
 """Checks without the model's gradient: noise, and another model's examples."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -46,7 +46,7 @@ class RandomNoise(BallAttack):
 
     samples: int = 100
 
-    needs_gradient: ClassVar[bool] = False
+    needs_gradient = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,7 +111,7 @@ class Transfer(Attack):
     source: Any
     attack: Attack
 
-    needs_gradient: ClassVar[bool] = False
+    needs_gradient = False
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,7 +1,6 @@
 """The gradient attacks: one loop, and FGSM, BIM, PGD and MIM as its cases."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 from keras import ops
@@ -32,13 +31,13 @@ class _GradientAttack(LossAttack):
     the clean image.
     """
 
-    steps: ClassVar[int] = 1
-    restarts: ClassVar[int] = 1
-    step_size: ClassVar[float | None] = None
-    decay: ClassVar[float | None] = None
+    steps = 1
+    restarts = 1
+    step_size = None
+    decay = None
     # A step of `None` is so many times eps / steps.
-    step_factor: ClassVar[float] = 1.0
-    trains: ClassVar[bool] = True
+    step_factor = 1.0
+    trains = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -278,7 +277,7 @@ class PGD(_GradientAttack):
     random_start: bool = True
     restarts: int = 1
 
-    step_factor: ClassVar[float] = 2.5
+    step_factor = 2.5
 
 
 @serializable

@@ -1,7 +1,6 @@
 """Square: a black-box attack by random search."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 from keras import ops
@@ -59,7 +58,7 @@ class Square(BallAttack):
     queries: int = 5000
     p_init: float = 0.8
 
-    needs_gradient: ClassVar[bool] = False
+    needs_gradient = False
 
     def __post_init__(self):
         super().__post_init__()

@@ -67,6 +67,8 @@ def evaluate(
 
     Example:
 
+    >>> import keras
+    >>> import numpy as np
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> x = np.random.default_rng(0).random((20, 4), "float32")
     >>> y = np.argmax(model.predict(x, verbose=0), -1)
