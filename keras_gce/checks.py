@@ -8,11 +8,14 @@ import numpy as np
 from keras_gce.errors import InputError, faq
 
 __all__ = [
+    "as_array",
     "check_images",
     "check_integer",
     "check_labels",
     "check_number",
     "check_seed",
+    "check_shape",
+    "is_one_hot_shape",
 ]
 
 # The greatest seed that an int32 tensor can hold.
@@ -63,13 +66,13 @@ def check_images(x, bounds, shape=None):
     Raises:
         InputError: If `x` is not as described.
     """
-    x = np.asarray(x)
+    x = as_array(x)
     if x.dtype.kind not in "fiub" or x.ndim < 1 or 0 in x.shape:
         raise InputError(
             "`x` must hold at least one image, as numbers of shape (N, ...). "
             f"Received: x.shape={x.shape}, x.dtype={x.dtype}"
         )
-    _check_shape(x.shape, shape)
+    check_shape(x.shape, shape)
     x = x.astype("float32", copy=False)
     low, high = float(x.min()), float(x.max())
     if not (low >= bounds[0] and high <= bounds[1]):
@@ -80,7 +83,13 @@ def check_images(x, bounds, shape=None):
     return x
 
 
-def _check_shape(received, shape):
+def as_array(value):
+    """Returns a tensor of any library as an array."""
+    # torch's are none while they need a gradient or lie on a GPU.
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+def check_shape(received, shape):
     """Refuses images of another shape than the model's, and says what seems wrong."""
     if shape is None:
         if len(received) < 2:
@@ -128,12 +137,12 @@ def check_labels(y, count, num_classes):
     Raises:
         InputError: If `y` is not as described.
     """
-    y = np.asarray(y)
+    y = as_array(y)
     if is_one_hot_shape(y, count, num_classes):
         if not (((y == 0) | (y == 1)).all() and (y.sum(-1) == 1).all()):
             raise InputError(
                 "`y` must be one-hot (a single 1 for each example, the rest 0) where "
-                f"it has two dimensions. Received: y={y[:3]}"
+                f"it has two dimensions. Received: y={y[:2].tolist()}"
             )
         y = y.argmax(-1)
     elif y.shape == (count, 1):

@@ -15,8 +15,8 @@ __all__ = ["Ending", "ending_of", "output_spec"]
 
 # Operations that only move numbers about, so that a softmax may stand before them.
 MOVES = ("Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast")
-# Both kinds of probability leave the room of a float16 policy for its rounding.
-CLOSE = 5e-3
+# Room for the rounding of a bfloat16 policy.
+CLOSE = 2e-2
 
 # What is known of each model, without the model: the entry goes when the model does.
 _KNOWN = weakref.WeakKeyDictionary()
@@ -102,8 +102,7 @@ def _look(model):
         )
     graph = _graph_of(model)
     if graph is None:
-        shape = (model.get_build_config() or {}).get("input_shape")
-        return Ending(opaque=True, input_shape=_image_shape(shape))
+        return Ending(opaque=True, input_shape=_image_shape(model))
     inputs, outputs = graph
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -144,7 +143,13 @@ def _graph_of(model):
     return (inputs, outputs) if inputs and outputs else None
 
 
-def _image_shape(shape):
+def _image_shape(model):
+    """The shape of one image that a subclassed model was built for; `None`: unknown."""
+    try:
+        (image,) = model.inputs  # Of a functional model with a call of its own.
+        return tuple(image.shape[1:])
+    except (AttributeError, TypeError, ValueError):
+        shape = (model.get_build_config() or {}).get("input_shape")
     if not isinstance(shape, (tuple, list)) or any(
         isinstance(size, (tuple, list, dict)) for size in shape
     ):
@@ -162,7 +167,8 @@ def _walk_back(model, image, output):
         if len(sources) != 1 or node.is_input:
             return Ending(opaque=True)
         if isinstance(operation, keras.Model):
-            return _of_inner(model, image, operation, sources[0], moves)
+            number = tensor._keras_history.tensor_index
+            return _of_inner(image, operation, number, sources[0], moves)
         shape = sources[0].shape
         function = getattr(operation, "activation", None)
         if function is None and not getattr(operation, "variables", None):
@@ -198,12 +204,12 @@ def _walk_back(model, image, output):
         )
 
 
-def _of_inner(model, image, inner, source, moves):
-    """The inner model's softmax is the outer one's."""
+def _of_inner(image, inner, number, source, moves):
+    """The softmax of an inner model's output of a number is the outer one's."""
     graph = _graph_of(inner)
     if graph is None:
         return Ending(opaque=True)
-    (inner_image,), (inner_output,) = graph
+    (inner_image,), inner_output = graph[0], graph[1][number]
     found = _walk_back(inner, inner_image, inner_output)
     if found.before is None:
         return found

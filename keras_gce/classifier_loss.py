@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_gce.errors import InputError
 
-__all__ = ["TrainingLoss"]
+__all__ = ["Identity", "TrainingLoss"]
 
 # Settings with which a cross-entropy of Keras is cross-entropy and nothing else.
 PLAIN = {"label_smoothing": 0.0, "ignore_class": None, "axis": -1}
@@ -44,7 +44,7 @@ class TrainingLoss:
     @functools.cached_property
     def key(self):
         """What tells the loss from another one in this process; hashable."""
-        return self.loss if isinstance(self.loss, str) else _Identity(self.loss)
+        return self.loss if isinstance(self.loss, str) else Identity(self.loss)
 
     @functools.cached_property
     def resolved(self):
@@ -82,14 +82,20 @@ class TrainingLoss:
         return values
 
     def is_crossentropy(self, one_output):
-        """Whether it is cross-entropy on the logits, and nothing else."""
+        """Whether it is cross-entropy on the logits, and nothing else.
+
+        Args:
+            one_output: Whether the model has one output for its two classes; `None`:
+                not known yet.
+        """
         if self.missing:
             return False
         fn = self.resolved
-        if one_output:
+        kinds = ()
+        if one_output is not False:
             kinds = (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy)
-        else:
-            kinds = (
+        if not one_output:
+            kinds += (
                 keras.losses.SparseCategoricalCrossentropy,
                 keras.losses.CategoricalCrossentropy,
                 keras.losses.sparse_categorical_crossentropy,
@@ -114,14 +120,14 @@ class TrainingLoss:
         return None if parameter is None else bool(parameter.default)
 
 
-class _Identity:
+class Identity:
     """A hashable stand-in for an object that need not be hashable; equal to its own."""
 
     def __init__(self, value):
         self.value = value
 
     def __eq__(self, other):
-        return isinstance(other, _Identity) and self.value is other.value
+        return isinstance(other, Identity) and self.value is other.value
 
     def __hash__(self):
         return id(self.value)

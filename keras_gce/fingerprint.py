@@ -98,12 +98,11 @@ def _object(value, inner):
         function = getattr(type(value), name, None)
         if isinstance(function, types.FunctionType) and not _is_of_keras(function):
             found[name] = inner(function)
-    kinds = (*PLAIN, tuple, list, dict, np.ndarray, types.FunctionType)
     found["attributes"] = inner(
         {
             name: one
             for name, one in getattr(value, "__dict__", {}).items()
-            if isinstance(one, kinds) and name not in ("name", "_auto_config")
+            if name not in ("name", "_auto_config", "_tracker", "_lock")
         }
     )
     return found
@@ -114,11 +113,12 @@ def _function(function, inner):
         return _name(function)
     code = function.__code__
     around = {}
-    for name in code.co_names:
-        # What a global of the function's module is worth, where that can be told.
-        one = function.__globals__.get(name)
-        if isinstance(one, (*PLAIN, np.ndarray, np.generic, tuple)) and one is not None:
-            around[name] = inner(one)
+    for name in sorted(_names(code)):
+        # What a global of the function's module is worth, a helper's code too.
+        if name in function.__globals__:
+            one = function.__globals__[name]
+            itself = one is function
+            around[name] = "itself" if itself else inner(one)
     cells = []
     for cell in function.__closure__ or ():
         try:
@@ -134,12 +134,26 @@ def _function(function, inner):
     }
 
 
+def _names(code):
+    """The names that a function's code and the code inside it look up."""
+    names = set(code.co_names)
+    for one in code.co_consts:
+        if isinstance(one, types.CodeType):
+            names |= _names(one)
+    return names
+
+
+def _constant(value):
+    if isinstance(value, types.CodeType):
+        return _code(value)
+    if isinstance(value, frozenset):  # Whose order is that of this process's hashes.
+        return sorted(map(repr, value))
+    return repr(value)
+
+
 def _code(code):
     """The instructions and constants of a function, without where they stand."""
-    constants = [
-        _code(one) if isinstance(one, types.CodeType) else repr(one)
-        for one in code.co_consts
-    ]
+    constants = [_constant(one) for one in code.co_consts]
     return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)]
 
 

@@ -254,7 +254,7 @@ def test_wrong_input(xe_model, images):
         APGDT(eps=0.1)(flat, *vectors)
     with pytest.raises(InputError, match="Received: 3 classes"):
         evaluate(flat, vectors, AutoAttack(eps=0.1), progress=False)
-    with pytest.raises(InputError, match=r"x.shape=\(N, 5\)"):
+    with pytest.raises(InputError, match=r"x.shape=\(2, 5\)"):
         Square(eps=0.1)(flat, *vectors)
     other = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Flatten()])
     other.add(keras.layers.Dense(4))

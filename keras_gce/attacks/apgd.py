@@ -124,8 +124,8 @@ class APGDT(BallAttack):
         """The attack's name in reports."""
         return "APGD-T"
 
-    def check(self, classifier, shape):
-        super().check(classifier, shape)
+    def check(self, classifier, x, y):
+        super().check(classifier, x, y)
         if classifier.num_classes < 4:
             raise InputError(
                 "`model` must have at least 4 classes for APGD-T, whose loss has the "

@@ -91,7 +91,7 @@ class AutoAttack(BallAttack):
             )
         return (APGD(**common), *targeted, Square(**common))
 
-    def check(self, classifier, shape):
+    def check(self, classifier, x, y):
         num_classes = classifier.num_classes
         least = 3 if self.version == "rand" else 4
         if num_classes < least:
@@ -101,7 +101,7 @@ class AutoAttack(BallAttack):
                 f"Square. Received: {num_classes} classes"
             )
         for attack in self.attacks:
-            attack.check(classifier, shape)
+            attack.check(classifier, x, y)
 
     def run(self, classifier, x, y, seed=None, stop_early=False):
         x_adv = np.array(x)

@@ -91,6 +91,10 @@ class Attack:
                 f"Received: bounds={self.bounds}"
             )
         object.__setattr__(self, "bounds", (low, high))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # In which a sum could overflow.
+                object.__setattr__(self, field.name, value.item())
         if self.seed is not None:
             check_seed(self.seed)
 
@@ -124,15 +128,16 @@ class Attack:
         """
         classifier = Classifier.of(model)
         x, y = classifier.check(x, y, self.bounds)
-        self.check(classifier, x.shape[1:])
+        self.check(classifier, x, y)
         return backend.on_host(self.run(classifier, x, y))
 
-    def check(self, classifier, shape):
+    def check(self, classifier, x, y):
         """Refuses what the attack can't run on, before any work is done.
 
         Args:
             classifier: The `Classifier` of the model.
-            shape: The shape of one image.
+            x: Checked images of shape `(N, ...)`.
+            y: Their classes, or targets, of shape `(N,)`.
 
         Raises:
             InputError: If it can't run on that.
@@ -241,8 +246,8 @@ class LossAttack(BallAttack):
         super().__post_init__()
         check_loss(self.loss)
 
-    def check(self, classifier, shape):
-        super().check(classifier, shape)
+    def check(self, classifier, x, y):
+        super().check(classifier, x, y)
         if self.loss == "training":
             classifier.check_loss()
         if self.loss == "dlr" and classifier.num_classes < 3:

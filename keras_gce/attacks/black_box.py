@@ -16,7 +16,7 @@ from keras_gce.attacks.ball import (
 )
 from keras_gce.attacks.base import Attack, BallAttack, serializable
 from keras_gce.attacks.objectives import margin, succeeds
-from keras_gce.checks import check_integer
+from keras_gce.checks import check_integer, check_shape
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -142,14 +142,15 @@ class Transfer(Attack):
     def with_bounds(self, bounds):
         return dataclasses.replace(self, attack=self.attack.with_bounds(bounds))
 
-    def check(self, classifier, shape):
+    def check(self, classifier, x, y):
         source = Classifier(self.source)
         if source.num_classes != classifier.num_classes:
             raise InputError(
                 f"`source` must have the model's {classifier.num_classes} classes. "
                 f"Received: {source.name} with {source.num_classes}"
             )
-        self.attack.check(source, shape)
+        check_shape(x.shape, source.input_shape)
+        self.attack.check(source, x, y)
 
     def run(self, classifier, x, y, seed=None, stop_early=False):
         source = Classifier(self.source)

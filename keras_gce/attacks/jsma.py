@@ -72,10 +72,10 @@ class JSMA(TargetAttack):
                 f"`gamma` must lie in (0, 1]. Received: gamma={self.gamma}"
             )
 
-    def check(self, classifier, shape):
-        super().check(classifier, shape)
-        if self._max_iterations(shape) < 1:
-            features = int(np.prod(shape))
+    def check(self, classifier, x, y):
+        super().check(classifier, x, y)
+        if self._max_iterations(x.shape[1:]) < 1:
+            features = x[0].size
             raise InputError(
                 "`gamma` must allow at least one pair of features, or nothing is "
                 f"attacked: at least {2 / features:.3g} for {features} features. "

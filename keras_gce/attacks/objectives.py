@@ -90,7 +90,10 @@ def objective(loss, model):
         loss: A name of `NAMES`, or a callable.
         model: The model, or its `Classifier`, for `"training"`.
     """
-    fn = Classifier.of(model).loss if loss == "training" else _LOSSES.get(loss, loss)
+    if isinstance(loss, str):
+        fn = Classifier.of(model).loss if loss == "training" else _LOSSES[loss]
+    else:
+        fn = loss
 
     def values(y, logits):
         value = ops.cast(fn(y, logits), "float32")

@@ -69,12 +69,12 @@ class Square(BallAttack):
                 f"`p_init` must lie in (0, 1]. Received: p_init={self.p_init}"
             )
 
-    def check(self, classifier, shape):
-        super().check(classifier, shape)
-        if len(shape) != 3:
+    def check(self, classifier, x, y):
+        super().check(classifier, x, y)
+        if x.ndim != 4:
             raise InputError(
                 "`x` must be images of shape (N, H, W, C) for Square, which changes "
-                f"windows of them. Received: x.shape=(N, {', '.join(map(str, shape))})"
+                f"windows of them. Received: x.shape={x.shape}"
             )
 
     def run(self, classifier, x, y, seed=None, stop_early=False):

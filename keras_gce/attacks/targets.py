@@ -39,6 +39,18 @@ class TargetAttack(Attack):
                 f"class. Received: target={self.target!r}"
             )
 
+    def check(self, classifier, x, y):
+        super().check(classifier, x, y)
+        chosen, classes = self.target, classifier.num_classes
+        # Of the names and `None` nothing can be wrong; `True` is no class.
+        if self.targeted or not isinstance(chosen, int):
+            return
+        if chosen >= classes or (y == chosen).any():
+            raise InputError(
+                f"`target` must be a class in [0, {classes}) that is not the label of "
+                f"any example. Received: target={chosen}, labels {np.unique(y)[:10]}"
+            )
+
     def targets(self, classifier, x, y, seed):
         """Returns the target of each example, or `None` where any wrong class will do.
 
@@ -65,11 +77,5 @@ class TargetAttack(Attack):
             z[np.arange(len(y)), y] = np.inf
             return z.argmin(-1).astype("int32")
         if isinstance(self.target, int):
-            if self.target >= num_classes or (y == self.target).any():
-                raise InputError(
-                    f"`target` must be a class in [0, {num_classes}) that is not the "
-                    f"label of any example. Received: target={self.target}, "
-                    f"labels {np.unique(y)[:10]}"
-                )
             return np.full_like(y, self.target)
         return None

@@ -36,8 +36,8 @@ class Checkpoint:
             files.write_text(meta, json.dumps(wanted) + "\n")
             return
         try:
-            found = json.loads(meta.read_text())
-        except ValueError:
+            found = dict(json.loads(meta.read_text()))
+        except (ValueError, TypeError):
             found = {}
         if found.get("format") != FORMAT:
             raise InputError(

@@ -180,7 +180,7 @@ def check_data(classifier, plan, data):
     for limits in all_limits:
         x, labels = classifier.check(x, y, limits)
     for attack in plan.attacks:
-        attack.check(classifier, x.shape[1:])
+        attack.check(classifier, x, labels)
     return x, labels
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from keras_gce.checks import as_array
 from keras_gce.classifier import batches
 from keras_gce.errors import InputError
 
@@ -22,9 +23,11 @@ def data_arrays(data, bounds=None):
     """
     if hasattr(data, "arrays"):
         return _in_bounds(data, bounds)
-    if isinstance(data, (tuple, list)) and len(data) == 2:
-        return _array(data[0]), _array(data[1])
+    if isinstance(data, (tuple, list)) and len(data) == 2 and not _is_batch(data[0]):
+        return as_array(data[0]), as_array(data[1])
     if isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise InputError("`data` must be finite. Received: an endless PyDataset")
         data = map(data.__getitem__, range(len(data)))
     elif hasattr(data, "cardinality") and int(data.cardinality()) == -1:
         raise InputError("`data` must be finite. Received: an infinite Dataset")
@@ -42,6 +45,13 @@ def data_arrays(data, bounds=None):
     return tuple(join(part) for part in zip(*pairs, strict=True))
 
 
+def _is_batch(value):
+    """Whether something is a batch of images and labels, rather than images."""
+    return isinstance(value, (tuple, list)) and all(
+        hasattr(part, "shape") for part in value
+    )
+
+
 def _pair(item):
     """Returns the images and labels of a batch, without its sample weights."""
     if not isinstance(item, (tuple, list)) or len(item) < 2:
@@ -55,13 +65,7 @@ def _pair(item):
             "`data` must have one tensor of images and one of labels in a batch. "
             f"Received: {len(pair[0])} and {len(pair[1])}"
         )
-    return [_array(part[0]) for part in pair]
-
-
-def _array(value):
-    # torch's tensors are no arrays while they are on a GPU or need a gradient.
-    value = value.detach().cpu() if hasattr(value, "detach") else value
-    return np.asarray(value)
+    return [as_array(part[0]) for part in pair]
 
 
 def _in_bounds(split, bounds):

@@ -113,7 +113,7 @@ def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=Fa
             skipped.append(
                 f"attacks through the training loss: {classifier.loss_missing}"
             )
-    rows, seen = [], set()
+    rows, seen = [], []
     given = attacks if isinstance(attacks, (list, tuple)) else [attacks]
     for number, attack in enumerate(given):
         attack = _checked(attack, bounds)
@@ -124,7 +124,7 @@ def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=Fa
             alone = attack.ensemble is None
             if alone and one in seen:  # Two attacks may differ in nothing but a loss.
                 continue
-            seen.add(one)
+            seen.append(one)
             rows.append(
                 Row(
                     attack=one,

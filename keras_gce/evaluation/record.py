@@ -7,6 +7,7 @@ import importlib
 import keras
 import numpy as np
 
+from keras_gce.attacks.base import Attack
 from keras_gce.evaluation.gallery import SIZE
 from keras_gce.evaluation.hardware import hardware
 from keras_gce.evaluation.results import AttackResult
@@ -74,7 +75,7 @@ def _text(value):
     if isinstance(value, keras.Model):
         weights = fingerprint(*value.get_weights())[:12]
         return f"{value.name} (weights {weights})"
-    if dataclasses.is_dataclass(value):
+    if isinstance(value, Attack):
         return {"name": value.name, **settings_of(value)}
     if callable(value):
         name = getattr(value, "__qualname__", type(value).__name__)
