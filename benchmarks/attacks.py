@@ -130,6 +130,7 @@ def memory(name):
 
 def keras_gce_attack(attack, model, x, y, targets):
     from keras_gce.attacks import JSMA, PGD, CarliniWagnerL2
+    from keras_gce.classifier import Classifier
 
     if attack == "jsma":
         return lambda: JSMA(gamma=GAMMA, targeted=True)(model, x, targets)
@@ -139,7 +140,7 @@ def keras_gce_attack(attack, model, x, y, targets):
     if attack == "pgd":
         return lambda: pgd(model, x, y)
     # As `evaluate` calls it: an example leaves at its first success.
-    return lambda: pgd.run(model, x, y, stop_early=True)
+    return lambda: pgd.run(Classifier(model), x, y, stop_early=True)
 
 
 def cleverhans_attack(attack, model, x, y, targets):

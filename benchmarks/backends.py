@@ -108,17 +108,19 @@ def work(args):
     from keras import ops
 
     from keras_gce import backend, datasets, evaluate, files
-    from keras_gce.attacks import BIM, FGSM, MIM, PGD, logits_of
+    from keras_gce.attacks import BIM, FGSM, MIM, PGD
+    from keras_gce.classifier import Classifier
 
     model = files.load_model(args.model)
+    classifier = Classifier(model)
     x, y = datasets.load(args.dataset, data_dir=args.data_dir).test.arrays()
     x, y = x[:1000], y[:1000]
     images, labels = np.resize(x, (500, *x.shape[1:])), np.resize(y, 500)
     pgd = PGD(eps=args.eps, steps=40, seed=0)
 
-    def gradient(model, x, y):
+    def gradient(classifier, x, y):
         def loss(x):
-            z = logits_of(model)(x)
+            z = classifier.logits(x)
             return ops.sparse_categorical_crossentropy(y, z, from_logits=True), ()
 
         return backend.gradient_of(loss, x)[0]
@@ -126,7 +128,7 @@ def work(args):
     def passes():
         for _ in range(40):
             result = backend.run_compiled(
-                model, "gradient", gradient, (images, labels), {}
+                classifier, "gradient", gradient, (images, labels), {}
             )
         return np.asarray(result)
 
@@ -141,11 +143,11 @@ def work(args):
                 rows.setdefault(name, []).append(row.robust_accuracy)
             rows["worst case"] = [report.worst_case_accuracy]
             rows = {name: 100 * np.mean(values) for name, values in rows.items()}
-            pgd.run(model, images, labels), passes()  # compiles
+            pgd.run(classifier, images, labels), passes()  # compiles
             print("\t".join(f"{k}={v:.2f}" for k, v in rows.items()), flush=True)
         else:
             start = time.perf_counter()
-            np.asarray(pgd.run(model, images, labels))
+            np.asarray(pgd.run(classifier, images, labels))
             middle = time.perf_counter()
             passes()
             end = time.perf_counter()

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from keras_gce import models
 from keras_gce.attacks import PGD
+from keras_gce.classifier import Classifier
 
 
 def main():
@@ -28,6 +29,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     model = models.LeNet5()
+    classifier = Classifier(model)
     rng = np.random.default_rng(0)
     x = tf.constant(rng.random((args.images, 28, 28, 1), "float32"))
     y = tf.constant(rng.integers(0, 10, args.images), "int32")
@@ -49,11 +51,11 @@ def main():
     print("|---|---|---|---|")
     for steps in (1, 10, 20, 40, 80):
         attack = PGD(eps=0.3, steps=steps, seed=0)
-        attack.run(model, x, y), floor(1)
+        attack.run(classifier, x, y), floor(1)
         pairs = []
         for _ in range(args.repeats):
             start = time.perf_counter()
-            np.asarray(attack.run(model, x, y))
+            np.asarray(attack.run(classifier, x, y))
             middle = time.perf_counter()
             floor(steps)
             pairs.append((middle - start, time.perf_counter() - middle))

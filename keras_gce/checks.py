@@ -18,9 +18,6 @@ __all__ = [
     "is_one_hot_shape",
 ]
 
-# The greatest seed that an int32 tensor can hold.
-MAX_SEED = 2**31 - 1
-
 
 def check_number(name, value, least, most=math.inf):
     """Refuses what is no finite number in [least, most]."""
@@ -36,15 +33,15 @@ def check_number(name, value, least, most=math.inf):
         )
 
 
-def check_integer(name, value, least, most=None):
-    """Refuses what is no integer in [least, most]."""
+def check_integer(name, value, least, most=2**31 - 1):
+    """Refuses what is no integer in [least, most], by default of what int32 holds."""
     if (
         isinstance(value, (bool, np.bool_))
         or not isinstance(value, numbers.Integral)
-        or value < least
-        or (most is not None and value > most)
+        or not least <= value <= most
     ):
-        wanted = f">= {least}" if most is None else f"in [{least}, {most}]"
+        too_great = isinstance(value, numbers.Integral) and value > most
+        wanted = f"in [{least}, {most}]" if too_great else f">= {least}"
         raise InputError(
             f"`{name}` must be an integer {wanted}. Received: {name}={value!r}"
         )
@@ -52,7 +49,7 @@ def check_integer(name, value, least, most=None):
 
 def check_seed(value, name="seed"):
     """Refuses what is no integer in [0, 2**31), as a tensor of seeds holds."""
-    check_integer(name, value, least=0, most=MAX_SEED)
+    check_integer(name, value, least=0)
 
 
 def check_images(x, bounds, shape=None):
@@ -86,7 +83,13 @@ def check_images(x, bounds, shape=None):
 def as_array(value):
     """Returns a tensor of any library as an array."""
     # torch's are none while they need a gradient or lie on a GPU.
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(
+            f"Images and labels must be arrays of one shape each. Received: {error}"
+        ) from error
 
 
 def check_shape(received, shape):

@@ -9,8 +9,9 @@ from keras import ops, tree
 
 from keras_gce import backend
 from keras_gce.checks import check_images, check_labels, is_one_hot_shape
-from keras_gce.classifier_ending import ending_of, output_spec
+from keras_gce.classifier_ending import State, ending_of, output_spec
 from keras_gce.classifier_loss import Identity, TrainingLoss
+from keras_gce.classifier_structure import structure_of
 from keras_gce.errors import InputError, faq
 from keras_gce.fingerprint import fingerprint
 
@@ -56,6 +57,7 @@ class Classifier:
             probabilities.
         one_hot_labels: Whether the labels that the user has are one-hot, which a
             training loss of the user's own then gets too. Set by `check`.
+        state: What the model is made of and compiled with, to be compared.
         nan_gradients: Whether input gradients are known to be NaN somewhere; attacks
             then look beside those places. Set by `evaluate`.
 
@@ -67,6 +69,7 @@ class Classifier:
     def __init__(self, model):
         self.model = unwrap(model)
         self._ending = ending_of(self.model)
+        self.state = State(self.model)
         self._output = self._ending.output
         # A model of Keras has none before its first `compile`.
         self._loss = TrainingLoss(getattr(self.model, "loss", None), self.from_logits)
@@ -93,6 +96,11 @@ class Classifier:
     def input_shape(self):
         """The shape of one image, `None` where a size is open; `None`: not known."""
         return self._ending.input_shape
+
+    @property
+    def one_output(self):
+        """Whether the model has one output, for two classes."""
+        return self._width == 1
 
     @property
     def takes_whole_numbers(self):
@@ -164,7 +172,7 @@ class Classifier:
         value = ops.cast(tree.flatten(output)[0], "float32")
         if self.from_logits:
             return ops.log_softmax(self._as_logits(value))
-        if self._width == 1:
+        if self.one_output:
             value = ops.reshape(value, (-1, 1))
             value = ops.concatenate([1 - value, value], axis=-1)
         return ops.log(ops.maximum(value, 1e-12))
@@ -244,7 +252,7 @@ class Classifier:
         ending.checked = True
 
     def _refuse_probabilities(self, z, seem=False):
-        if self._width == 1 and not seem:
+        if self.one_output and not seem:
             # Of few images, or of logits near 0, the loss knows more than the values.
             value, takes_logits = z[:, 1], self._loss.wants_logits
             sure = len(z) >= FEW if takes_logits is None else not takes_logits
@@ -264,7 +272,7 @@ class Classifier:
                 "probabilities, but no softmax is seen at its end. Make it a "
                 "functional or sequential model that ends in softmax, or let it return "
                 "logits. "
-                f"Received: model={self.name}, output {z[0]}"
+                f"Received: model={self.name}, output {z[0].tolist()}"
                 + faq("logits-or-probabilities")
             )
 
@@ -307,7 +315,7 @@ class Classifier:
     def _loss_values(self):
         key = ("values", self.one_hot_labels)
         if key not in self._made:
-            one_output = self._width == 1
+            one_output = self.one_output
             self._made[key] = self._loss.values(one_output, self.one_hot_labels)
         return self._made[key]
 
@@ -333,7 +341,7 @@ class Classifier:
     def is_crossentropy(self):
         """Whether the training loss is cross-entropy on the logits, nothing else."""
         unseen = self._output is None and self.input_shape is None
-        return self._loss.is_crossentropy(None if unseen else self._width == 1)
+        return self._loss.is_crossentropy(None if unseen else self.one_output)
 
     def trace_key(self, loss):
         """What a compiled function of the model and a loss of that name depends on."""
@@ -342,8 +350,9 @@ class Classifier:
         return (name, of_training if loss == "training" else None, self.nan_gradients)
 
     def fingerprint(self):
-        """Returns a digest of the weights, and of the loss by its configuration."""
-        return fingerprint(*self.model.get_weights(), self._loss.loss)
+        """Returns a digest of the layers, the weights, and the loss by its settings."""
+        structure = structure_of(self.model)
+        return fingerprint(*self.model.get_weights(), self._loss.loss, structure)
 
     def weakly(self):
         """Returns a function that gives this one back, and keeps no model alive."""

@@ -11,7 +11,7 @@ from keras import ops, tree
 
 from keras_gce.errors import InputError
 
-__all__ = ["Ending", "ending_of", "output_spec"]
+__all__ = ["Ending", "State", "ending_of", "output_spec"]
 
 # Operations that only move numbers about, so that a softmax may stand before them.
 MOVES = ("Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast")
@@ -47,8 +47,6 @@ class Ending:
     opaque: bool = False
     unusual: bool = False
     checked: bool = False
-    activation: object = None
-    last: object = None
 
 
 def ending_of(model):
@@ -60,11 +58,36 @@ def ending_of(model):
     """
     if not isinstance(model, keras.Model):
         raise InputError(f"`model` must be a keras.Model. Received: model={model!r}")
-    known = _KNOWN.get(model)
-    # An activation may have been taken off the last layer since.
-    if known is None or getattr(known.last, "activation", None) is not known.activation:
-        _KNOWN[model] = known = _look(model)
-    return known
+    state, ending = _KNOWN.get(model, (None, None))
+    now = State(model)
+    if state != now:
+        ending = _look(model)
+        _KNOWN[model] = (now, ending)
+    return ending
+
+
+class State:
+    """What a model is made of and compiled with: what is known of it is known of that.
+
+    As in Keras, a layer that does something else is seen once the model is compiled
+    anew, and an exchanged one at once; a new activation of the last layer too.
+    """
+
+    def __init__(self, model):
+        # The configuration is a new object after each `compile`.
+        compiled = getattr(model, "_compile_config", None)
+        layers = getattr(model, "layers", [])
+        last = getattr(layers[-1], "activation", None) if layers else None
+        self._parts = (compiled, last, *getattr(model, "weights", ()))
+
+    def __eq__(self, other):
+        return (
+            isinstance(other, State)
+            and len(self._parts) == len(other._parts)
+            and all(a is b for a, b in zip(self._parts, other._parts, strict=True))
+        )
+
+    __hash__ = None
 
 
 def output_spec(model, input_shape):
@@ -110,6 +133,11 @@ def _look(model):
             f"Received: {len(inputs)} inputs and {len(outputs)} outputs"
         )
     (image,), (output,) = inputs, outputs
+    if image.shape[0] is not None:
+        raise InputError(
+            "`model` must leave the number of images open. Received: "
+            f"model={model.name}, whose Input has a batch of {image.shape[0]}"
+        )
     ending = _walk_back(model, image, output)
     ending.input_shape, ending.output = tuple(image.shape[1:]), tuple(output.shape)
     whole = None
@@ -179,14 +207,14 @@ def _walk_back(model, image, output):
         known = type(operation).__module__.startswith("keras.")
         weightless = not getattr(operation, "variables", None)
         if kind in ("softmax", "sigmoid"):
+            if _ends_in_probabilities(sources[0], one):
+                _refuse(model, operation, function, "twice")
             return Ending(
                 kind=kind,
                 before=_chain(
                     _computation(image, sources[0]), _without(operation), moves
                 ),
                 unusual=bool(moves) or not known,
-                last=operation,
-                activation=getattr(operation, "activation", None),
             )
         if weightless and (kind == "linear" or type(operation).__name__ in MOVES):
             moves.insert(0, operation)
@@ -199,8 +227,6 @@ def _walk_back(model, image, output):
             # A layer of Keras with weights and a linear end gives no probabilities;
             # what it wraps, an average and others may.
             opaque=weightless or not known or kind != "linear",
-            last=operation,
-            activation=getattr(operation, "activation", None),
         )
 
 
@@ -228,6 +254,8 @@ def _refuse(model, operation, function, kind):
     advice = {
         "relu": "; a ReLU hides each logit below 0, and has no gradient there: take it "
         "off the last layer",
+        "twice": " after another one, so that its logits are probabilities; take "
+        "one of them off",
         "sigmoids": "; several sigmoids are no distribution over classes: take them "
         "off, and compile with a loss from logits",
     }.get(kind, "; take it off the last layer")
@@ -236,6 +264,17 @@ def _refuse(model, operation, function, kind):
         f"Received: model={model.name}, whose last layer {operation.name} has the "
         f"activation {name}{advice}"
     )
+
+
+def _ends_in_probabilities(tensor, one):
+    """Whether what goes into a softmax has come out of one."""
+    node = _node_of(tensor)
+    function = getattr(node.operation, "activation", None)
+    if function is None and not getattr(node.operation, "variables", None):
+        function = node.operation
+    if node.is_input or len(node.input_tensors) != 1:
+        return False
+    return _behaviour(function, tensor.shape, one) in ("softmax", "sigmoid", "sigmoids")
 
 
 def _behaviour(function, shape, one):

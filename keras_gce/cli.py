@@ -257,6 +257,10 @@ def _evaluate(args):
 
     path = args.output and files.output_file(args.output)
     page = args.html and files.output_file(args.html)
+    files.check_apart(
+        {"--output": path, "--html": page},
+        {"MODEL": args.model, "--dataset": args.dataset, "--source": args.source},
+    )
     from keras_gce import datasets, evaluation
     from keras_gce.attacks import PGD, Transfer
     from keras_gce.classifier import Classifier

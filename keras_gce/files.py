@@ -10,6 +10,7 @@ import zipfile
 from keras_gce.errors import InputError
 
 __all__ = [
+    "check_apart",
     "claim",
     "epochs_of",
     "load_model",
@@ -29,7 +30,12 @@ def output_folder(path):
     Raises:
         InputError: If it can't be made or written.
     """
-    path = pathlib.Path(path)
+    try:
+        path = pathlib.Path(path)
+    except TypeError as error:
+        raise InputError(
+            f"`output` must be the path of a folder. Received: {path!r}"
+        ) from error
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -84,6 +90,30 @@ def output_file(path):
         raise InputError(f"`output` must be a file. Received: {path}, a folder")
     output_folder(path.parent)
     return path
+
+
+def check_apart(outputs, inputs):
+    """Refuses outputs that would take the place of an input, or of each other.
+
+    Args:
+        outputs: Dict of the option's name -> its path, or `None`.
+        inputs: Dict of the same.
+
+    Raises:
+        InputError: If two of them are the same file.
+    """
+    taken = {n: os.path.realpath(p) for n, p in inputs.items() if p is not None}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        for other, one in taken.items():
+            if real == one:
+                raise InputError(
+                    f"`{name}` must be a file of its own. Received: {path}, which is "
+                    f"that of {other}"
+                )
+        taken[name] = real
 
 
 def write_text(path, text):

@@ -8,7 +8,7 @@ import types
 
 import numpy as np
 
-__all__ = ["describe", "fingerprint"]
+__all__ = ["code_of", "describe", "fingerprint"]
 
 PLAIN = (str, int, float, bool, type(None))
 # Objects that hold each other end here.
@@ -155,6 +155,11 @@ def _code(code):
     """The instructions and constants of a function, without where they stand."""
     constants = [_constant(one) for one in code.co_consts]
     return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)]
+
+
+def code_of(function):
+    """Returns what a function's own code is, as what JSON can hold."""
+    return _code(function.__code__)
 
 
 def _name(value):

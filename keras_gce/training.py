@@ -42,7 +42,8 @@ class _Wrapper(keras.Model):
         self.model = model
         self.num_classes = num_classes
         self.built = True
-        self._looked = False
+        # Whether `fit` looks at its first batch.
+        self.looks = True
 
     @property
     def classifier(self):
@@ -112,7 +113,7 @@ class _Wrapper(keras.Model):
         Raises:
             InputError: If the first batch is not what `look` takes.
         """
-        if not self._looked:
+        if self.looks:
             x = self._look_at_first(x, y)
         history = super().fit(x, y, *args, **kwargs)
         self._warn_at_chance(history)
@@ -129,9 +130,17 @@ class _Wrapper(keras.Model):
             InputError: If `x` or `y` holds several tensors, or labels are no classes.
         """
         _one("x", x)
+        if y is None:
+            raise InputError("`y` must be given: a batch has no labels. Received: None")
         labels = keras.ops.convert_to_numpy(_one("y", y))
-        if _is_distribution(y, self.num_classes):
-            labels = np.zeros(len(labels))  # The loss looks at its sums.
+        if _is_distribution(y, self.num_classes) and not self.classifier.one_output:
+            sums = labels.astype("float64").sum(-1)
+            if not (labels.min() >= 0 and np.allclose(sums, 1, atol=1e-2)):
+                raise InputError(
+                    "`y` must be distributions over the classes, each of sum 1. "
+                    f"Received: sums from {sums.min():g} to {sums.max():g}"
+                )
+            return
         wrong = (labels < 0) | (labels >= self.num_classes) | (labels != labels // 1)
         if labels.size != len(labels) or wrong.any():
             seen = (
@@ -141,7 +150,6 @@ class _Wrapper(keras.Model):
                 f"`y` must hold integers in [0, {self.num_classes}), the classes of "
                 f"the model, or a distribution over them. Received: {seen}"
             )
-        self._looked = True
 
     def _look_at_first(self, x, y):
         """Looks at the first batch of what `fit` is given, and gives it back whole."""
@@ -158,13 +166,14 @@ class _Wrapper(keras.Model):
             self._look_at(x[0])
         elif x is not None and not hasattr(x, "shape"):
             # A tf.data.Dataset or a torch DataLoader: iterables that begin anew.
-            self._look_at(next(iter(x)))
+            first = next(iter(x), None)
+            if first is not None:
+                self._look_at(first)
         return x
 
     def _look_at(self, batch):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        if y is not None:
-            self.look(x, y)
+        self.look(x, y)
 
     def _warn_at_chance(self, history):
         chance = 1 / self.num_classes
@@ -465,8 +474,10 @@ class AdversarialModel(_Wrapper):
                 bounds or are NaN, or labels are no classes.
         """
         images = keras.ops.convert_to_numpy(_one("x", x))
-        check_images(images, self.attack.bounds, self.classifier.input_shape)
+        classifier = self.classifier
+        images = check_images(images, self.attack.bounds, classifier.input_shape)
         super().look(x, y)
+        self.attack.check(classifier, images, None)
 
     @property
     def _advice(self):

@@ -161,9 +161,9 @@ def test_the_device_decides_on_xla(tf, images):
     compiled_with_xla = {}
     for choice in ("auto", True, False):
         attack = PGD(eps=0.1, steps=2, seed=0, jit_compile=choice)
-        before = set(backend.tensorflow._COMPILED.get(model, {}))
+        before = set(backend.tensorflow.compiled_for(model))
         attack(model, x, y)
-        functions = backend.tensorflow._COMPILED[model]
+        functions = backend.tensorflow.compiled_for(model)
         (function,) = (functions[key] for key in functions.keys() - before)
         attributes = function.function_def.attr
         compiled_with_xla[choice] = attributes["_XlaMustCompile"].b

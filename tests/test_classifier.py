@@ -13,7 +13,7 @@ from keras import layers, ops
 from keras.ops import convert_to_numpy as to_numpy
 
 from keras_gce import losses
-from keras_gce.attacks import BIM, FGSM, PGD, CarliniWagnerL2, Square
+from keras_gce.attacks import APGD, BIM, FGSM, PGD, CarliniWagnerL2, Square
 from keras_gce.classifier import Classifier, logits_of
 from keras_gce.errors import InputError
 from keras_gce.evaluation import evaluate
@@ -852,3 +852,59 @@ def test_recompiling_changes_what_the_training_loss_is(four, first, second):
         found.append(to_numpy(attack(model, x, y)))
     np.testing.assert_array_equal(found[0], found[2])
     assert not np.array_equal(found[0], found[1])
+
+
+def test_a_model_that_was_changed_is_looked_at_anew(four):
+    x, y, *_ = four
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input(x.shape[1:]), layers.Flatten(), layers.Dense(8), layers.Dense(4)]
+    )
+    attack = BIM(eps=0.1, steps=3)
+
+    def agrees():
+        z = to_numpy(model(x))
+        np.testing.assert_allclose(Classifier(model).predict(x), z, atol=1e-5)
+        x_adv = to_numpy(attack(model, x, y))
+        twin = keras.models.clone_model(model)
+        twin.set_weights(model.get_weights())
+        np.testing.assert_allclose(x_adv, to_numpy(attack(twin, x, y)), atol=1e-5)
+
+    agrees()
+    model.pop()
+    model.add(layers.Dense(4))  # exchanged: seen at once
+    agrees()
+    model.layers[1].activation = keras.activations.tanh  # seen after `compile`
+    model.compile("adam", "mse")
+    agrees()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_attacks_called_directly_leave_places_without_a_gradient(norm):
+    # As in cases/nan_gradient.py, sRGB at black pixels, for calls that look at no
+    # gradient before: the first step off the spot, the others from beside it.
+    class Encode(layers.Layer):
+        def __init__(self, safe):
+            super().__init__()
+            self.safe = safe
+
+        def call(self, v):
+            u = ops.maximum(v, 0.0031308) if self.safe else v
+            curved = 1.055 * u ** (1 / 2.4) - 0.055
+            return ops.where(v > 0.0031308, curved, 12.92 * v)
+
+    x = np.random.default_rng(0).random((N, *SHAPE), "float32")
+    x[x < 0.5] = 0
+    left = {}
+    for safe in (True, False):
+        model = functional(layers.Dense(4), first=[Encode(safe)])
+        y = to_numpy(model(x)).argmax(-1)
+        for attack in (
+            PGD(eps=0.05 if norm == "linf" else 0.4, norm=norm, steps=20, seed=0),
+            APGD(eps=0.05 if norm == "linf" else 0.4, norm=norm, steps=20, seed=0),
+        ):
+            x_adv = to_numpy(attack(model, x, y))
+            right = to_numpy(model(x_adv)).argmax(-1) == y
+            left.setdefault(attack.name, []).append(right.mean())
+    for safe, careless in left.values():
+        assert safe < 0.7 and abs(careless - safe) <= 0.08

@@ -196,3 +196,20 @@ def test_mnist_from_the_command_line(tfds_dir, tmp_path):
     assert process.returncode == 0, process.stderr
     accuracy = float(process.stdout.split("accuracy ")[-1].split("%")[0])
     assert np.isfinite(accuracy) and accuracy > 95
+
+
+def test_no_output_takes_the_place_of_an_input(tmp_path, capsys):
+    model = tmp_path / "model.keras"
+    files.save_model(models.SmallCNN(), model)
+    before = model.read_bytes()
+    (tmp_path / "link.json").symlink_to(model)
+    common = ["evaluate", str(model), "--dataset", "digits", "--eps", "0.1"]
+    report = str(tmp_path / "report.json")
+    for outputs in (
+        ["--output", str(model)],
+        ["--html", str(tmp_path / "link.json")],
+        ["--output", report, "--html", report],
+    ):
+        assert cli.main([*common, *outputs]) == 2
+        assert "a file of its own" in capsys.readouterr().err
+    assert model.read_bytes() == before

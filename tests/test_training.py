@@ -699,3 +699,30 @@ def test_the_warning_does_not_advise_what_was_given(recwarn):
     wrapped._warn_at_chance(history)
     (message,) = [str(w.message) for w in recwarn if "chance" in str(w.message)]
     assert "warmup_steps" not in message and "smaller `eps`" in message
+
+
+def test_every_fit_is_looked_at(images):
+    x, y = images
+    wrapped = AdversarialModel(flat(), WEAK)
+    wrapped.compile("adam", XE)
+    wrapped.fit(x, y, verbose=0)
+    with pytest.raises(InputError, match="to 255.0"):
+        wrapped.fit(x * 255, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "make,received",
+    [
+        (lambda x, y: (x, np.eye(10)[y] * 2), "sums from 2 to 2"),
+        (lambda x, y: ((part for part in [(x,)]), None), "no labels"),
+    ],
+)
+def test_labels_that_no_compiled_step_could_refuse(images, make, received):
+    wrapped = AdversarialModel(flat(), WEAK)
+    wrapped.compile("adam", GCE)
+    with pytest.raises(InputError, match=received):
+        wrapped.fit(*make(*images), verbose=0)
+    wrapped = AdversarialModel(flat(2), PGD(eps=0.1, loss="dlr"))
+    wrapped.compile("adam", XE)
+    with pytest.raises(InputError, match="Received: 2 classes"):
+        wrapped.fit(images[0], images[1] % 2, verbose=0)

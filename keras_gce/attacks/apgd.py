@@ -11,6 +11,7 @@ from keras_gce.attacks.base import BallAttack, LossAttack, serializable
 from keras_gce.attacks.objectives import (
     gradient_of,
     objective,
+    off_the_spot,
     succeeds,
     targeted_dlr,
 )
@@ -156,7 +157,7 @@ def _run(attack, classifier, x, y, seed, stop_early, passes, targets=0):
         batch=(x, y),
         key=(targets, passes, stop_early),
         settings={
-            "eps": round_down(attack.eps),
+            "eps": round_down(attack.reach),
             "steps": np.int32(steps),
             "restarts": np.int32(attack.restarts),
             # The authors' 22%, 6% and 3% of the steps.
@@ -240,6 +241,7 @@ def _perturb(
 
         target = ops.take(wrong, restart // restarts, axis=1) if targets else None
         gradient, value, z = gradient_at(now, y, target)
+        here = off_the_spot(now, gradient, attack.bounds)
         gradient, value = ops.nan_to_num(gradient), ops.nan_to_num(value)
         success = succeeds(y, z, attack.targeted)
         better = ~won & (success | (value > kept_value))
@@ -268,7 +270,7 @@ def _perturb(
         halve = (share <= RISING) | (~halved & (best_value <= seen))
         halve = looking & halve
         size = ops.where(halve, size / 2, size)
-        now = choose(halve, best, now)
+        now, here = choose(halve, best, now), choose(halve, best, here)
         gradient = choose(halve, best_gradient, gradient)
         seen = ops.where(looking, best_value, seen)
         halved = ops.where(looking, halve, halved)
@@ -277,7 +279,7 @@ def _perturb(
         look = ops.where(looking, sooner_look, look)
 
         direction = normalize(gradient, attack.norm)
-        moved = keep(now + ops.reshape(size, by_example) * direction, x, limits)
+        moved = keep(here + ops.reshape(size, by_example) * direction, x, limits)
         weight = ops.where(first, 1.0, MOMENTUM)
         moved = now + weight * (moved - now) + (1 - weight) * (now - before)
         state = (kept, kept_value, won, x, y, wrong, keep(moved, x, limits), now)

@@ -17,6 +17,8 @@ from keras_gce.errors import InputError
 __all__ = ["Attack", "BallAttack", "LossAttack", "serializable"]
 
 NORMS = ("linf", "l2")
+# Of the range of the pixels: further than any image is from another one.
+FAR = 1e6
 
 
 def serializable(cls):
@@ -219,6 +221,11 @@ class BallAttack(Attack):
             raise InputError(
                 f"`norm` must be one of {', '.join(NORMS)}. Received: norm={self.norm}"
             )
+
+    @property
+    def reach(self):
+        """The radius, or one that holds every image where squares could overflow."""
+        return min(self.eps, FAR * (self.bounds[1] - self.bounds[0]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

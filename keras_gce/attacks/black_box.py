@@ -58,7 +58,7 @@ class RandomNoise(BallAttack):
             self._sample,
             batch=(x, y),
             settings={
-                "eps": round_down(self.eps),
+                "eps": round_down(self.reach),
                 "samples": np.int32(self.samples),
                 "seed": self.draw_seed(seed),
             },

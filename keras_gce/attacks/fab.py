@@ -87,7 +87,7 @@ class FAB(BallAttack):
             lambda *args, **kwargs: _walk(self, targets, stop_early, *args, **kwargs),
             batch=(x, y),
             settings={
-                "eps": round_down(self.eps),
+                "eps": round_down(self.reach),
                 "steps": np.int32(self.steps),
                 "restarts": np.int32(self.restarts),
                 "seed": self.draw_seed(seed),

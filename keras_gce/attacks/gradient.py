@@ -15,7 +15,12 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import LossAttack, serializable
-from keras_gce.attacks.objectives import gradient_of, objective, succeeds
+from keras_gce.attacks.objectives import (
+    gradient_of,
+    objective,
+    off_the_spot,
+    succeeds,
+)
 from keras_gce.checks import check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -69,9 +74,9 @@ class _GradientAttack(LossAttack):
         """Returns the numbers that `perturb` takes, of the attack and a seed."""
         step_size = self.step_size
         if step_size is None:
-            step_size = self.step_factor * self.eps / self.steps
+            step_size = self.step_factor * self.reach / self.steps
         return {
-            "eps": round_down(self.eps),
+            "eps": round_down(self.reach),
             "step_size": np.float32(step_size),
             "steps": np.int32(self.steps),
             "seed": seed,
@@ -134,6 +139,7 @@ class _GradientAttack(LossAttack):
             gradient, _, z = gradient_of(
                 classifier, lambda v: values(v, y), x_adv, self.bounds
             )
+            here = off_the_spot(x_adv, gradient, self.bounds)
             if decay is not None:
                 gradient = ops.nan_to_num(gradient)
                 axes = tuple(range(1, len(x.shape)))
@@ -141,7 +147,7 @@ class _GradientAttack(LossAttack):
                 momentum = decay * momentum + gradient / ops.maximum(mean, 1e-12)
                 gradient = momentum
             direction = normalize(gradient, self.norm)
-            return keep(x_adv + step_size * direction, x, limits), momentum, z
+            return keep(here + step_size * direction, x, limits), momentum, z
 
         limits = interval(x, eps, self.bounds) if self.norm == "linf" else ()
         # A tensor that is carried along only where there is momentum.

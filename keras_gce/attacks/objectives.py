@@ -6,7 +6,14 @@ from keras_gce import backend
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
-__all__ = ["NAMES", "check_loss", "gradient_of", "objective", "succeeds"]
+__all__ = [
+    "NAMES",
+    "check_loss",
+    "gradient_of",
+    "objective",
+    "off_the_spot",
+    "succeeds",
+]
 
 # How far beside a place without a gradient one is looked for: a share of the range.
 BESIDE = 1e-4
@@ -105,6 +112,26 @@ def objective(loss, model):
     return values
 
 
+def off_the_spot(x, gradient, bounds):
+    """Returns images a little further inside where their gradient is not finite.
+
+    There a feature would stand still for all steps; from beside it the next one sees
+    where to go.
+    """
+    low, high = bounds
+
+    def moved():
+        return ops.where(ops.isfinite(gradient), x, _inside(x, low, high))
+
+    # One sum says whether there is any such place: a look at each takes longer.
+    return ops.cond(ops.isfinite(ops.sum(gradient)), lambda: x, moved)
+
+
+def _inside(x, low, high):
+    step = BESIDE * (high - low)
+    return x + ops.where(x < (low + high) / 2, step, -step)
+
+
 def gradient_of(classifier, fn, x, bounds=None):
     """Computes gradients as `backend.gradient_of`, also where they are NaN.
 
@@ -123,12 +150,11 @@ def gradient_of(classifier, fn, x, bounds=None):
         return results
     gradients = results[0] if isinstance(results[0], tuple) else (results[0],)
     low, high = bounds or (-1.0, 1.0)
-    middle, step = (low + high) / 2, BESIDE * (high - low)
     missing = [~ops.isfinite(gradient) for gradient in gradients]
     anywhere = missing[0]
     for one in missing[1:]:
         anywhere = anywhere | one
-    inside = ops.where(anywhere, x + ops.where(x < middle, step, -step), x)
+    inside = ops.where(anywhere, _inside(x, low, high), x)
     beside = backend.gradient_of(fn, inside)[0]
     beside = beside if isinstance(beside, tuple) else (beside,)
     gradients = tuple(

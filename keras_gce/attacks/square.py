@@ -84,7 +84,7 @@ class Square(BallAttack):
             lambda *args, **kwargs: _search(self, channels_first, *args, **kwargs),
             batch=(x, y),
             settings={
-                "eps": round_down(self.eps),
+                "eps": round_down(self.reach),
                 "queries": np.int32(self.queries),
                 "p_init": np.float32(self.p_init),
                 "seed": self.draw_seed(seed),

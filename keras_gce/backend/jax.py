@@ -1,16 +1,11 @@
 """The seam to JAX."""
 
-import weakref
-
 import jax
 import jax.numpy as jnp
 import keras
 
+from keras_gce.backend.compiled import compiled_for, functions_of
 from keras_gce.errors import InputError
-
-# For each model the functions compiled for it. They hold the model weakly, so that
-# the entry goes when the model does.
-_COMPILED = weakref.WeakKeyDictionary()
 
 
 def gradient_of(fn, x):
@@ -44,7 +39,7 @@ def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
     batch = tuple(_filled(jnp.asarray(value), size) for value in batch)
     settings = {name: jnp.asarray(value) for name, value in settings.items()}
     model = classifier.model
-    functions = _COMPILED.setdefault(model, {})
+    functions = functions_of(classifier)
     if key not in functions:
         again = classifier.weakly()
 
@@ -159,7 +154,7 @@ def replica_id():
 
 def trace_count(model):
     """Returns how many functions were traced for `model`, for tests."""
-    return sum(fn._cache_size() for fn in _COMPILED.get(model, {}).values())
+    return sum(fn._cache_size() for fn in compiled_for(model).values())
 
 
 def while_active(step, state, num_steps, num_results=1):

@@ -1,13 +1,10 @@
 """The seam to TensorFlow."""
 
 import contextlib
-import weakref
 
 import tensorflow as tf
 
-# For each model the functions compiled for it. They hold the model weakly, so that
-# the entry goes when the model does.
-_COMPILED = weakref.WeakKeyDictionary()
+from keras_gce.backend.compiled import compiled_for, functions_of
 
 
 def gradient_of(fn, x):
@@ -57,7 +54,7 @@ def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
         tuple(tf.TensorSpec([None, *v.shape[1:]], v.dtype) for v in batch),
         {name: tf.TensorSpec(v.shape, v.dtype) for name, v in settings.items()},
     )
-    functions = _COMPILED.setdefault(classifier.model, {})
+    functions = functions_of(classifier)
     key = (key, jit_compile, signature[0])
     if key not in functions:
         if jit_compile == "auto":
@@ -135,7 +132,7 @@ def replica_id():
 
 def trace_count(model):
     """Returns how many functions were traced for `model`, for tests."""
-    return len(_COMPILED.get(model, {}))
+    return len(compiled_for(model))
 
 
 def while_active(step, state, num_steps, num_results=1):

@@ -163,13 +163,15 @@ def _import_attacks():
 
 
 def _functions(classifier):
-    if classifier.model not in _CACHE:
+    known = _CACHE.get(classifier.model)
+    if known is None or known["state"] != classifier.state:
         again = classifier.weakly()
 
         def logits(x):
             return again().logits(x)
 
-        _CACHE[classifier.model] = {"logits": logits, "batch": 0}
+        state = classifier.state
+        _CACHE[classifier.model] = {"logits": logits, "batch": 0, "state": state}
     return _CACHE[classifier.model]
 
 

@@ -8,7 +8,7 @@ from keras import ops
 from keras_gce import backend
 from keras_gce.attacks import PGD
 from keras_gce.attacks.objectives import gradient_of, objective
-from keras_gce.classifier import Classifier, is_finite
+from keras_gce.classifier import Classifier, batches, is_finite
 from keras_gce.evaluation.images import survivors
 from keras_gce.evaluation.results import Flag
 from keras_gce.evaluation.sanity import is_constant
@@ -21,6 +21,7 @@ TRAMER = "Tramer et al. 2020 (arXiv 2002.08347), section 6"
 CROCE = "Croce and Hein 2020 (arXiv 2003.01690), AutoAttack's checks"
 
 EXAMPLES = 100
+BATCH = 500  # images at once
 ZERO_GRADIENTS = 0.01  # share of the examples
 NAN_GRADIENTS = 0.0  # share of the examples
 RANDOMISED = 1e-4  # of logits of length 1
@@ -66,14 +67,16 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
     reach = bounds[1] - bounds[0]
     if norm == "l2":
         reach *= float(np.sqrt(x[0].size))
+    ends = {loss: _ends(classifier, x, y, pgd.with_loss(loss)) for loss in losses}
+    zero, nan = gradient_checks(classifier, x, y, losses)
+    # Also where PGD has led: at a bound there may be no gradient.
+    at_ends = max(share for _, share in ends.values())
     signs = [
-        *gradient_checks(classifier, x, y, losses),
+        zero,
+        nan if at_ends <= nan.value else _nan({"crossentropy": at_ends}),
         _sign(
             "loss_does_not_rise",
-            {
-                loss: _not_rising(classifier, x, y, pgd.with_loss(loss))
-                for loss in losses
-            },
+            {loss: stays for loss, (stays, _) in ends.items()},
             NOT_RISING,
             "On {value:.1%} of the images PGD ends at a {loss} loss not above where it "
             "began: the gradient does not show the way. Run APGD on the margin loss, "
@@ -149,29 +152,37 @@ def gradient_checks(classifier, x, y, losses=("crossentropy",)):
     """Returns the `Flag`s of input gradients that are exactly 0, or not finite."""
     if not len(x):
         return []
-    y = y[: len(x)]
-    values = {loss: _values(classifier, x, y, loss) for loss in losses}
+    zeros, nans = {}, {}
+    for loss in losses:
+        _, zero, nan = _values(classifier, x, y, loss)
+        label = loss if isinstance(loss, str) else getattr(loss, "__name__", "its loss")
+        zeros[label] = max(float(zero.mean()), zeros.get(label, 0.0))
+        nans[label] = max(float(nan.mean()), nans.get(label, 0.0))
     return [
         _sign(
             "zero_gradients",
-            {loss: float(zero.mean()) for loss, (_, zero, _) in values.items()},
+            zeros,
             ZERO_GRADIENTS,
             "{value:.1%} of the images right before have an input gradient of exactly "
             "0 through {loss}, so gradient attacks cannot move them: masked gradients. "
             "Look at the margin loss, and run Square.",
             ATHALYE,
         ),
-        _sign(
-            "nan_gradients",
-            {loss: float(nan.mean()) for loss, (_, _, nan) in values.items()},
-            NAN_GRADIENTS,
-            "{value:.1%} of the images right before have an input gradient through "
-            "{loss} that is not finite at some pixels: where(), a root or a power "
-            "passes it on from a branch not taken. `evaluate` takes the gradient "
-            "beside those places; run Square, which needs none.",
-            ATHALYE,
-        ),
+        _nan(nans),
     ]
+
+
+def _nan(shares):
+    return _sign(
+        "nan_gradients",
+        shares,
+        NAN_GRADIENTS,
+        "{value:.1%} of the images right before have an input gradient through {loss} "
+        "that is not finite at some pixels: where(), a root or a power passes it on "
+        "from a branch not taken. `evaluate` takes the gradient beside those places; "
+        "run Square, which needs none.",
+        ATHALYE,
+    )
 
 
 def no_gradient_beside(classifier, x, y, bounds):
@@ -180,10 +191,10 @@ def no_gradient_beside(classifier, x, y, bounds):
     Args:
         classifier: The `Classifier` of the model, whose `nan_gradients` is set.
         x: Images of shape `(N, ...)`.
-        y: Their classes, or more than those.
+        y: Their classes.
         bounds: The least and the greatest value of a pixel.
     """
-    return bool(_values(classifier, x, y[: len(x)], "crossentropy", bounds)[2].any())
+    return bool(_values(classifier, x, y, "crossentropy", bounds)[2].any())
 
 
 def zero_gradients(model, x, y, losses=("crossentropy",)):
@@ -221,18 +232,21 @@ def _values(classifier, x, y, loss, bounds=None):
         return value, zero, ops.any(~ops.isfinite(gradient), axis=axes)
 
     key = ("values", classifier.trace_key(loss), bounds)
-    results = backend.run_compiled(classifier, key, run, (x, y), {})
-    return tuple(map(np.asarray, results))
+    parts = [
+        backend.run_compiled(classifier, key, run, (x[index], y[index]), {})
+        for index in batches(np.arange(len(x)), BATCH)
+    ]
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _not_rising(classifier, x, y, attack):
+def _ends(classifier, x, y, attack):
+    """The shares whose loss has not risen where an attack ends, or has no gradient."""
     x_adv = np.asarray(attack.run(classifier, x, y))
-    before, after = (
-        _values(classifier, images, y, attack.loss)[0] for images in (x, x_adv)
-    )
+    before, _, _ = _values(classifier, x, y, attack.loss)
+    after, _, nan = _values(classifier, x_adv, y, attack.loss)
     # A loss that became NaN or infinite has been led off.
     stays = (after <= before) & np.isfinite(after)
-    return float(stays.mean()) if attack.eps else 0.0
+    return (float(stays.mean()) if attack.eps else 0.0), float(nan.mean())
 
 
 def _left(classifier, x, y, attack):

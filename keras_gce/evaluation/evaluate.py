@@ -116,32 +116,28 @@ def evaluate(
     )
     z = classifier.predict(x, batch_size)
     clean = (z.argmax(-1) == y) & is_finite(z)
-    checks = []
-    if any(attack.needs_gradient for attack in plan.attacks) and not is_constant(z):
-        checks = gradient_checks(classifier, x[clean][:batch_size], y[clean])
-        classifier.nan_gradients = any(
-            c.name == "nan_gradients" and c.raised for c in checks
-        )
-
-        if classifier.nan_gradients and no_gradient_beside(
-            classifier, x[clean][:batch_size], y[clean], plan.attacks[0].bounds
-        ):
-            plan = plan.with_black_boxes(x.shape[1:])
+    checks = _gradient_checks(classifier, plan, x[clean], y[clean], z)
+    classifier.nan_gradients = any(
+        check.name == "nan_gradients" and check.raised for check in checks
+    )
+    if classifier.nan_gradients and no_gradient_beside(
+        classifier, x[clean], y[clean], plan.attacks[0].bounds
+    ):
+        plan = plan.with_black_boxes(x.shape[1:])
 
     outcomes = run_plan(plan, classifier, x, y, clean, batch_size, saved, progress)
 
-    results, row_robust = (
-        results_of(plan, outcomes, clean),
-        np.array([o.robust for o in outcomes]),
-    )
+    results = results_of(plan, outcomes, clean)
+    row_robust = np.array([outcome.robust for outcome in outcomes])
     first = sanity_checks(classifier, x, y, z, outcomes, plan)
     if diagnostics:
         radii = [attack for attack in plan.attacks if attack.eps]
         widest = max(radii, key=lambda attack: attack.eps, default=None)
         if widest is not None:
-            checks = diagnose(
+            signs = diagnose(
                 classifier, x, y, widest.eps, norm=widest.norm, bounds=widest.bounds
             )
+            checks = _worse(checks, signs)
     if not worst_case_only:
         opens = [row.opens for row in plan.rows]
         checks = row_checks(results, row_robust, clean, opens) + checks
@@ -166,6 +162,31 @@ def evaluate(
         ),
         setup=setup(),
     )
+
+
+def _gradient_checks(classifier, plan, x, y, z):
+    """Looks at the gradients that the attacks of a plan follow, on all examples."""
+    asking = [attack for attack in plan.attacks if attack.needs_gradient]
+    if not asking or is_constant(z):
+        return []
+    losses = []
+    for attack in asking:
+        loss = "crossentropy" if attack.loss is None else attack.loss
+        if loss not in losses and not (
+            loss == "training" and classifier.is_crossentropy
+        ):
+            losses.append(loss)
+    return gradient_checks(classifier, x, y, losses)
+
+
+def _worse(checks, signs):
+    """Of checks by the same name, on all examples and on some, the higher figure."""
+    by_name = {check.name: check for check in signs}
+    for check in checks:
+        other = by_name.get(check.name)
+        if other is None or (check.value or 0) >= (other.value or 0):
+            by_name[check.name] = check
+    return list(by_name.values())
 
 
 def check_data(classifier, plan, data):

@@ -42,7 +42,13 @@ def data_arrays(data, bounds=None):
         raise InputError("`data` must hold at least one image. Received: none")
     # Batches, or, where a label is a number, examples.
     join = np.concatenate if np.ndim(pairs[0][1]) else np.stack
-    return tuple(join(part) for part in zip(*pairs, strict=True))
+    try:
+        return tuple(join(part) for part in zip(*pairs, strict=True))
+    except ValueError as error:
+        raise InputError(
+            f"`data` must have batches of one shape of images and labels. "
+            f"Received: {error}"
+        ) from error
 
 
 def _is_batch(value):

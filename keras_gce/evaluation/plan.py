@@ -100,7 +100,7 @@ def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=Fa
     Raises:
         InputError: If an argument is not as described, or nothing is left to run.
     """
-    if threat_model is not None and threat_model not in THREAT_MODELS:
+    if threat_model is not None and threat_model not in list(THREAT_MODELS):
         raise InputError(
             f"`threat_model` must be one of {', '.join(THREAT_MODELS)}, or None. "
             f"Received: threat_model={threat_model!r}"

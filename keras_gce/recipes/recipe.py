@@ -234,6 +234,7 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
         # Here, or `fit` would begin a shuffled pipeline once more, which then goes on
         # with another order; and so in a training that resumes.
         trainer.look(*dataset.train.take(min(1000, len(dataset.train))).arrays())
+        trainer.looks = False
     steps = steps_per_epoch(recipe, dataset)
     done = 0
     if checkpoint is not None:
