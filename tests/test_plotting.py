@@ -317,3 +317,14 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 def test_importing_it_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", LIGHT], check=True)
+
+
+def test_training_curves_name_an_attack_without_a_ball():
+    history = {
+        "accuracy": [0.5, 0.6],
+        "loss": [1.0, 0.9],
+        "val_robust_accuracy": [0, 1],
+    }
+    for attack in (attacks.JSMA(), attacks.CarliniWagnerL2()):
+        figure = plotting.training_curves(history, attack=attack)
+        assert f"robust, {attack.name}" in texts(figure)

@@ -100,10 +100,9 @@ def _described(attack):
     attacks = attack if isinstance(attack, (list, tuple)) else [attack]
     losses = {}
     for one in attacks:
-        budget = f" {one.norm} eps {one.eps:g}" if hasattr(one, "eps") else ""
-        loss = getattr(one, "loss", None)
+        budget = "" if one.eps is None else f" {one.norm} eps {one.eps:g}"
         losses.setdefault(one.name + budget, []).append(
-            loss if isinstance(loss, str) or loss is None else "own loss"
+            one.loss if isinstance(one.loss, str) or one.loss is None else "own loss"
         )
     return " and ".join(
         f"{name} ({', '.join(filter(None, of_it))})" if any(of_it) else name

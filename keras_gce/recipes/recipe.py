@@ -340,7 +340,7 @@ def _in_float32(recipe, dataset, model):
     new.build(plain.trainable_variables)
     for variable, value in zip(new.variables, old.variables, strict=True):
         variable.assign(value)
-    plain.compile(new, model.loss, metrics=["accuracy"])
+    plain.compile(new, _loss(recipe), metrics=["accuracy"])
     return plain
 
 
@@ -360,11 +360,14 @@ def steps_per_epoch(recipe, dataset):
     return -(-len(dataset.train) // recipe.batch_size)
 
 
+def _loss(recipe):
+    if recipe.loss == "guided_complement_entropy":
+        return losses.GuidedComplementEntropy(recipe.alpha, from_logits=True)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
 def _trainer(recipe, model, dataset, seed):
     """Returns what trains the model, compiled: the model itself or its wrapper."""
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if recipe.loss == "guided_complement_entropy":
-        loss = losses.GuidedComplementEntropy(recipe.alpha, from_logits=True)
     trainer = model
     if recipe.loss == "cot":
         trainer = training.ComplementObjectiveModel(model)
@@ -379,5 +382,5 @@ def _trainer(recipe, model, dataset, seed):
             ),
             warmup_steps=round(recipe.warmup_epochs * steps_per_epoch(recipe, dataset)),
         )
-    trainer.compile(optimizer(recipe, dataset), loss, metrics=["accuracy"])
+    trainer.compile(optimizer(recipe, dataset), _loss(recipe), metrics=["accuracy"])
     return trainer
