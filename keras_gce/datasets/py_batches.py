@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gce.datasets.split import PADDING
+from keras_gce.datasets.augmentation import PADDING
 
 __all__ = ["PyBatches", "batches"]
 

@@ -10,8 +10,6 @@ from keras_gce.errors import InputError
 
 __all__ = ["Split"]
 
-PADDING = 4  # pixels on each side, for the random crops of `augment`
-
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Split:

@@ -4,7 +4,7 @@ import weakref
 
 import tensorflow as tf
 
-from keras_gce.datasets.split import PADDING
+from keras_gce.datasets.augmentation import PADDING
 
 __all__ = ["batches"]
 

@@ -1,0 +1,11 @@
+"""Training that holds: adversarial training, and the COT baseline.
+
+Both wrap a model. The wrapped model is the product: it is what is saved, exported
+and attacked, and it is compiled with the same loss and optimizer.
+"""
+
+from keras_gce.training.adversarial import AdversarialModel
+from keras_gce.training.complement import ComplementObjectiveModel
+from keras_gce.training.objectives import MART, TRADES
+
+__all__ = ["MART", "TRADES", "AdversarialModel", "ComplementObjectiveModel"]

@@ -1,0 +1,213 @@
+"""A model that trains another one, and stands for it elsewhere."""
+
+import types
+import warnings
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_gce.classifier import Classifier
+from keras_gce.errors import InputError, faq
+
+__all__ = ["Wrapper", "classes_of", "is_distribution", "one_tensor", "reduction_of"]
+
+
+class Wrapper(keras.Model):
+    """Trains the model that it wraps, and stands for it elsewhere."""
+
+    # `Classifier` looks for it.
+    wraps_model = True
+
+    def __init__(self, model, name=None):
+        # Refuses several inputs or outputs, and what is not built.
+        num_classes = Classifier(model).num_classes
+        super().__init__(
+            name=name or f"{self.NAME}_{model.name}", dtype=model.dtype_policy
+        )
+        self.model = model
+        self.num_classes = num_classes
+        self.built = True
+        # Whether `fit` looks at its first batch.
+        self.looks = True
+
+    @property
+    def classifier(self):
+        """The `Classifier` of the wrapped model, as it is compiled now."""
+        return Classifier(self.model)
+
+    def call(self, inputs, training=None):
+        if self.model.built and self.classifier.takes_whole_numbers:
+            (images,) = tree.flatten(inputs)
+            return self.classifier.outputs(images, training)
+        return self.model(inputs, training=training)
+
+    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **kwargs):
+        super().compile(optimizer, loss, metrics=metrics, **kwargs)
+        # Saved with the wrapped model, whose training can then be continued, and
+        # which an attack through the training loss can be asked about.
+        named = all(isinstance(metric, str) for metric in tree.flatten(metrics))
+        self.model.compile(self.optimizer, loss, metrics=metrics if named else None)
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        """Saves the wrapped model; see `keras.Model.save`."""
+        self.model.save(filepath, overwrite=overwrite, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        """Saves the wrapped model's weights, as `save` saves the wrapped model."""
+        self.model.save_weights(filepath, overwrite=overwrite, **kwargs)
+
+    def load_weights(self, filepath, **kwargs):
+        """Loads weights of the wrapped model; see `keras.Model.load_weights`."""
+        self.model.load_weights(filepath, **kwargs)
+
+    def save_state(self, filepath):
+        """Saves all that a training continues from: optimizers, and the weights.
+
+        Args:
+            filepath: Path of the file, which ends in `.weights.h5`.
+        """
+        super().save_weights(filepath)
+
+    def load_state(self, filepath):
+        """Loads what `save_state` saved."""
+        super().load_weights(filepath)
+
+    def export(self, filepath, **kwargs):
+        """Exports the wrapped model; see `keras.Model.export`."""
+        return self.model.export(filepath, **kwargs)
+
+    def get_config(self):
+        model = keras.saving.serialize_keras_object(self.model)
+        return {"model": model, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value)
+                for name, value in config.items()
+            }
+        )
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Trains; see `keras.Model.fit`.
+
+        It looks at the first batch before it trains, and warns where accuracy has
+        stayed at chance.
+
+        Raises:
+            InputError: If the first batch is not what `look` takes.
+        """
+        if self.looks:
+            x = self._look_at_first(x, y)
+        history = super().fit(x, y, *args, **kwargs)
+        self._warn_at_chance(history)
+        return history
+
+    def look(self, x, y):
+        """Refuses a batch that can't be trained on; `fit` asks it of its first one.
+
+        Args:
+            x: Images of shape `(N, ...)`.
+            y: Their classes: integers, one-hot, or a distribution over the classes.
+
+        Raises:
+            InputError: If `x` or `y` holds several tensors, or labels are no classes.
+        """
+        one_tensor("x", x)
+        if y is None:
+            raise InputError("`y` must be given: a batch has no labels. Received: None")
+        labels = keras.ops.convert_to_numpy(one_tensor("y", y))
+        if is_distribution(y, self.num_classes) and not self.classifier.one_output:
+            sums = labels.astype("float64").sum(-1)
+            if not (labels.min() >= 0 and np.allclose(sums, 1, atol=1e-2)):
+                raise InputError(
+                    "`y` must be distributions over the classes, each of sum 1. "
+                    f"Received: sums from {sums.min():g} to {sums.max():g}"
+                )
+            return
+        wrong = (labels < 0) | (labels >= self.num_classes) | (labels != labels // 1)
+        if labels.size != len(labels) or wrong.any():
+            seen = (
+                labels[wrong][0] if wrong.any() else f"labels of shape {labels.shape}"
+            )
+            raise InputError(
+                f"`y` must hold integers in [0, {self.num_classes}), the classes of "
+                f"the model, or a distribution over them. Received: {seen}"
+            )
+
+    def _look_at_first(self, x, y):
+        """Looks at the first batch of what `fit` is given, and gives it back whole."""
+        if y is not None:  # arrays
+            some = slice(None, 1024)
+            self.look(*(tree.map_structure(lambda a: a[some], one) for one in (x, y)))
+            return x
+        if isinstance(x, types.GeneratorType):
+            first = next(x, None)
+            if first is not None:
+                self._look_at(first)
+                x = _again(first, x)
+        elif isinstance(x, keras.utils.PyDataset):
+            self._look_at(x[0])
+        elif x is not None and not hasattr(x, "shape"):
+            # A tf.data.Dataset or a torch DataLoader: iterables that begin anew.
+            first = next(iter(x), None)
+            if first is not None:
+                self._look_at(first)
+        return x
+
+    def _look_at(self, batch):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        self.look(x, y)
+
+    def _warn_at_chance(self, history):
+        chance = 1 / self.num_classes
+        # The share of the greatest class may be somewhat above 1 / K.
+        most = chance + min(0.05 * (1 - chance), 0.5 * chance)
+        for name, values in history.history.items():
+            if name.endswith("accuracy") and not name.startswith("val_") and values:
+                if values[-1] < most:
+                    warnings.warn(
+                        f"Training has stayed at chance: {name} {values[-1]:.1%} of "
+                        f"{self.num_classes} classes. {self._advice}"
+                        + faq("training-stays-at-chance"),
+                        stacklevel=3,
+                    )
+                break
+
+    @property
+    def _advice(self):
+        return "Give a smaller learning rate"
+
+
+def one_tensor(name, structure):
+    """Returns the one tensor of a structure."""
+    tensors = tree.flatten(structure)
+    if len(tensors) != 1:
+        raise InputError(
+            f"`{name}` must hold one tensor. Received: {name} with {len(tensors)}"
+        )
+    return tensors[0]
+
+
+def _again(first, rest):
+    yield first
+    yield from rest
+
+
+def is_distribution(y, num_classes):
+    shape = ops.convert_to_tensor(one_tensor("y", y)).shape
+    return len(shape) == 2 and shape[-1] == num_classes
+
+
+def classes_of(y, num_classes):
+    """Integer labels of shape (N,) from any form that Keras's losses take."""
+    y = ops.convert_to_tensor(one_tensor("y", y))
+    if len(y.shape) == 2:
+        y = ops.argmax(y, -1) if y.shape[-1] == num_classes else y[:, 0]
+    return ops.cast(y, "int32")
+
+
+def reduction_of(loss):
+    return getattr(loss, "reduction", None) or "sum_over_batch_size"
