@@ -18,6 +18,7 @@ _MODULES = (
     "classifier",
     "datasets",
     "evaluation",
+    "features",
     "losses",
     "models",
     "plotting",

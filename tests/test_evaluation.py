@@ -85,6 +85,16 @@ def test_threat_models(gce_model, digits, name, rows):
     assert report.threat_model == name
 
 
+def test_the_papers_threat_model_on_a_model_of_cross_entropy(xe_model, digits):
+    data, attack = digits.test.take(30), PGD(eps=0.1, steps=2, seed=0)
+    a, b = (
+        evaluate(xe_model, data, attack, name, progress=False)
+        for name in ("paper", "crossentropy")
+    )
+    np.testing.assert_array_equal(a.robust, b.robust)
+    assert "zero_gradients" in [check.name for check in a.checks]
+
+
 def test_worst_case_only_gives_the_same_worst_case_sooner(gce_model, digits, report):
     quick = evaluate(
         gce_model,

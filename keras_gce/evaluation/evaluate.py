@@ -172,9 +172,9 @@ def _gradient_checks(classifier, plan, x, y, z):
     losses = []
     for attack in asking:
         loss = "crossentropy" if attack.loss is None else attack.loss
-        if loss not in losses and not (
-            loss == "training" and classifier.is_crossentropy
-        ):
+        if loss == "training" and classifier.is_crossentropy:
+            loss = "crossentropy"
+        if loss not in losses:
             losses.append(loss)
     return gradient_checks(classifier, x, y, losses)
 

@@ -2,16 +2,13 @@
 
 Series differ in marker and dash as well as in colour, and colours are those that
 colour-blind readers tell apart. What is drawn is computed apart from the drawing:
-`simplex_values`, `penultimate_features`, `tsne`, `silhouette_values`.
+`simplex_values` here, `penultimate_features`, `tsne` and `silhouette_values` in
+`keras_gce.features`, by whose names here they are known too.
 """
 
+from keras_gce.features import penultimate_features, silhouette_values, tsne
 from keras_gce.plotting.alpha import alpha_accuracy
 from keras_gce.plotting.clusters import embedding, embeddings, silhouettes
-from keras_gce.plotting.features import (
-    penultimate_features,
-    silhouette_values,
-    tsne,
-)
 from keras_gce.plotting.history import training_curves
 from keras_gce.plotting.losses import (
     least_predictions,

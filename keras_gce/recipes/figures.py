@@ -12,6 +12,7 @@ from keras_gce import datasets, files, losses, plotting
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
+from keras_gce.features import penultimate_features, silhouette_values, tsne
 from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.run import trained
 from keras_gce.recipes.tables import NAMES, mean
@@ -136,13 +137,13 @@ def _measured(recipe, dataset, test, seed, output, progress):
     folder = output / f"{recipe.name}-seed{seed}"
     network = trained(recipe, dataset, seed, folder, progress)
     images, labels = test.arrays()
-    features = plotting.penultimate_features(network, images)
-    plane = plotting.tsne(features)
+    features = penultimate_features(network, images)
+    plane = tsne(features)
     right = Classifier(network).right(images, labels)
     run = {
         "plane": plane,
-        "values": plotting.silhouette_values(features, labels),
-        "values_plane": plotting.silhouette_values(plane, labels),
+        "values": silhouette_values(features, labels),
+        "values_plane": silhouette_values(plane, labels),
         "accuracy": float(right.mean()),
     }
     if progress:
