@@ -314,6 +314,8 @@ def test_attacks_without_a_radius_are_not_in_the_worst_case(data, threat_model):
     alone = report_of(model, data, far, threat_model=threat_model)
     first = alone.to_markdown().splitlines()[0]
     assert "robust in the worst case" not in first and "no robust accuracy" in first
+    page = alone.to_html()
+    assert "left by attacks without a radius" in page and "robust, worst" not in page
     quick = report_of(model, data, [*far, near], worst_case_only=True)
     assert quick.worst_case_accuracy == report.worst_case_accuracy
 
