@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_gce import backend
 from keras_gce.errors import InputError
 
 __all__ = ["Ending", "State", "ending_of", "output_spec"]
@@ -288,7 +289,9 @@ def _behaviour(function, shape, one):
     sizes = [2, *(2 if size is None else size for size in shape[1:])]
     v = np.random.default_rng(0).uniform(-3, 3, sizes).astype("float32")
     try:
-        value = ops.convert_to_numpy(function(ops.convert_to_tensor(v)))
+        # A train step may be what looks first.
+        with backend.eagerly():
+            value = ops.convert_to_numpy(function(ops.convert_to_tensor(v)))
     except Exception:  # It takes something else, whatever that is.
         return None
     if value.shape != v.shape:

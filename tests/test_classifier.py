@@ -908,3 +908,21 @@ def test_attacks_called_directly_leave_places_without_a_gradient(norm):
             left.setdefault(attack.name, []).append(right.mean())
     for safe, careless in left.values():
         assert safe < 0.7 and abs(careless - safe) <= 0.08
+
+
+def test_an_ending_is_found_within_compiled_code_too():
+    model = functional(layers.Dense(4, library_softmax()))
+    x = np.random.default_rng(0).random((5, *SHAPE), "float32")
+    seen = []
+
+    class Looking(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def call(self, images):
+            seen.append(Classifier(model).from_logits)
+            return self.inner(images)
+
+    Looking().predict(x, verbose=0)
+    assert seen and not any(seen)

@@ -22,6 +22,7 @@ else:
     )
 
 accelerators = _seam.accelerators
+eagerly = _seam.eagerly
 gradient_of = _seam.gradient_of
 normal = _seam.normal
 on_host = _seam.on_host
@@ -35,6 +36,7 @@ while_active = _seam.while_active
 
 __all__ = [
     "accelerators",
+    "eagerly",
     "gradient_of",
     "normal",
     "on_host",

@@ -99,6 +99,11 @@ def on_host(value):
     return jnp.asarray(value)
 
 
+def eagerly():
+    """Returns a scope in which operations have values, also within compiled code."""
+    return jax.ensure_compile_time_eval()
+
+
 def state_scope(model, state):
     """Returns a scope in which the model's variables are those of a train step."""
     return keras.StatelessScope(state_mapping=_mapping(model, state))

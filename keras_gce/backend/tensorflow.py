@@ -89,6 +89,11 @@ def on_host(value):
     return tf.convert_to_tensor(value)
 
 
+def eagerly():
+    """Returns a scope in which operations have values, also within compiled code."""
+    return tf.init_scope()
+
+
 def state_scope(model, *state):
     """Returns a scope in which the model's variables are those of a train step."""
     return contextlib.nullcontext()

@@ -67,6 +67,12 @@ def on_host(value):
     return torch.as_tensor(value, device="cpu")
 
 
+def eagerly():
+    """Returns a scope in which operations have values, also where Keras has none."""
+    # Its symbolic calls run on the device "meta".
+    return keras.device("cpu")
+
+
 def state_scope(model, *state):
     """Returns a scope in which the model's variables are those of a train step."""
     return contextlib.nullcontext()
