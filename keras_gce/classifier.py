@@ -9,13 +9,13 @@ from keras import ops, tree
 
 from keras_gce import backend
 from keras_gce.checks import check_images, check_labels, is_one_hot_shape
-from keras_gce.classifier_ending import State, ending_of, output_spec
+from keras_gce.classifier_ending import ending_of, output_spec, softmax
 from keras_gce.classifier_loss import Identity, TrainingLoss
 from keras_gce.classifier_structure import structure_of
-from keras_gce.errors import InputError, faq
+from keras_gce.errors import InputError, faq, one_line
 from keras_gce.fingerprint import fingerprint
 
-__all__ = ["Classifier", "batches", "is_finite", "logits_of", "unwrap"]
+__all__ = ["Classifier", "batches", "is_finite", "is_right", "logits_of", "unwrap"]
 
 # Images on which an output is looked at that can't be seen through.
 LOOKED_AT = 100
@@ -68,13 +68,12 @@ class Classifier:
 
     def __init__(self, model):
         self.model = unwrap(model)
-        self._ending = ending_of(self.model)
-        self.state = State(self.model)
+        self.state, self._ending = ending_of(self.model)
         self._output = self._ending.output
         # A model of Keras has none before its first `compile`.
         self._loss = TrainingLoss(getattr(self.model, "loss", None), self.from_logits)
+        self._loss_values = {}
         self.one_hot_labels = False
-        self._made = {}
         self.nan_gradients = False
 
     @classmethod
@@ -198,11 +197,9 @@ class Classifier:
             except InputError:
                 raise
             except Exception as error:  # Whatever its layers raise.
-                reason = " ".join(str(error).split())
                 raise InputError(
-                    f"`model` must run on images of shape {np.shape(part)}. "
-                    f"Received: model={self.name}, which fails with "
-                    f"{type(error).__name__}: {reason[:500]}"
+                    f"`model` must run on images of shape {np.shape(part)}. Received: "
+                    f"model={self.name}, which fails with {one_line(error)}"
                 ) from error
             parts.append(np.asarray(z))
         empty = np.zeros((0, self.num_classes), "float32")
@@ -210,8 +207,7 @@ class Classifier:
 
     def right(self, x, y, batch_size=500):
         """Returns a boolean array: which images get their class; never one of NaN."""
-        z = self.predict(x, batch_size)
-        return (z.argmax(-1) == y) & is_finite(z)
+        return is_right(self.predict(x, batch_size), y)
 
     def check(self, x, y, bounds):
         """Returns images and labels as float32 and int32, or says what is wrong.
@@ -245,9 +241,7 @@ class Classifier:
         if ending.unusual:
             z = self.predict(x, LOOKED_AT)
             output = ops.convert_to_numpy(self.log_probabilities(self.outputs(x)))
-            exp = np.exp(z - z.max(-1, keepdims=True))
-            softmax = exp / exp.sum(-1, keepdims=True)
-            if not np.allclose(softmax, np.exp(output), atol=2e-2, equal_nan=True):
+            if not np.allclose(softmax(z), np.exp(output), atol=2e-2, equal_nan=True):
                 self._refuse_probabilities(z, seem=True)
         ending.checked = True
 
@@ -309,15 +303,10 @@ class Classifier:
         Raises:
             InputError: If the model is not compiled with one loss.
         """
-        return self._loss_values(y, logits)
-
-    @property
-    def _loss_values(self):
-        key = ("values", self.one_hot_labels)
-        if key not in self._made:
-            one_output = self.one_output
-            self._made[key] = self._loss.values(one_output, self.one_hot_labels)
-        return self._made[key]
+        one_hot = self.one_hot_labels
+        if one_hot not in self._loss_values:
+            self._loss_values[one_hot] = self._loss.values(self.one_output, one_hot)
+        return self._loss_values[one_hot](y, logits)
 
     def check_loss(self):
         """Refuses a training loss that can't be had for this many classes.
@@ -333,8 +322,7 @@ class Classifier:
         except Exception as error:  # Whatever a user's function raises.
             raise InputError(
                 "`model` must be compiled with a loss that takes its "
-                f"{self.num_classes} classes. Received: {type(error).__name__}: "
-                + " ".join(str(error).split())[:500]
+                f"{self.num_classes} classes. Received: {one_line(error)}"
             ) from error
 
     @property
@@ -404,6 +392,11 @@ def unwrap(model):
 def is_finite(z):
     """Returns which rows of an array of logits hold finite numbers alone."""
     return np.isfinite(z).all(-1)
+
+
+def is_right(z, y):
+    """Returns which rows of logits give their class; never one that is not finite."""
+    return (z.argmax(-1) == y) & is_finite(z)
 
 
 def batches(index, batch_size):

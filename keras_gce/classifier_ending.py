@@ -10,9 +10,9 @@ import numpy as np
 from keras import ops, tree
 
 from keras_gce import backend
-from keras_gce.errors import InputError
+from keras_gce.errors import InputError, one_line
 
-__all__ = ["Ending", "State", "ending_of", "output_spec"]
+__all__ = ["Ending", "State", "ending_of", "of_keras", "output_spec", "softmax"]
 
 # Operations that only move numbers about, so that a softmax may stand before them.
 MOVES = ("Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast")
@@ -51,7 +51,7 @@ class Ending:
 
 
 def ending_of(model):
-    """Returns the `Ending` of a model, found at the first call and kept.
+    """Returns the `State` of a model, and its `Ending`, found at first and kept.
 
     Raises:
         InputError: If `model` is no Keras model, is not built, has several inputs or
@@ -59,12 +59,10 @@ def ending_of(model):
     """
     if not isinstance(model, keras.Model):
         raise InputError(f"`model` must be a keras.Model. Received: model={model!r}")
-    state, ending = _KNOWN.get(model, (None, None))
     now = State(model)
-    if state != now:
-        ending = _look(model)
-        _KNOWN[model] = (now, ending)
-    return ending
+    if model not in _KNOWN or _KNOWN[model][0] != now:
+        _KNOWN[model] = (now, _look(model))
+    return _KNOWN[model]
 
 
 class State:
@@ -103,19 +101,15 @@ def output_spec(model, input_shape):
     except Exception as error:  # Whatever its call raises.
         raise InputError(
             f"`model` must take images of shape {tuple(input_shape)} as its one input. "
-            f"Received: model={model.name}, which fails with {type(error).__name__}: "
-            + " ".join(str(error).split())[:300]
+            f"Received: model={model.name}, which fails with {one_line(error)}"
         ) from error
-    return _only(model, tree.flatten(spec)).shape
-
-
-def _only(model, outputs):
+    outputs = tree.flatten(spec)
     if len(outputs) != 1:
         raise InputError(
             "`model` must have one input and one output. "
             f"Received: model={model.name} with {len(outputs)} outputs"
         )
-    return outputs[0]
+    return outputs[0].shape
 
 
 def _look(model):
@@ -141,7 +135,6 @@ def _look(model):
         )
     ending = _walk_back(model, image, output)
     ending.input_shape, ending.output = tuple(image.shape[1:]), tuple(output.shape)
-    whole = None
     # Of a sequential model it is one tensor; a functional one may have it in a dict.
     sequential = isinstance(model, keras.Sequential)
     if not keras.backend.is_float_dtype(image.dtype):
@@ -153,7 +146,7 @@ def _look(model):
 
         ending.whole = whole
     nested = not sequential and tree.is_nested(model.input)
-    if ending.before is None and (whole or nested):
+    if ending.before is None and (ending.whole or nested):
         ending.before = _computation(image, output)
     return ending
 
@@ -163,7 +156,7 @@ def _graph_of(model):
 
     Of a functional model whose class has a `call` of its own nothing is known either.
     """
-    if not type(model).call.__module__.startswith("keras."):
+    if not of_keras(type(model).call):
         return None
     try:
         inputs, outputs = model.inputs, model.outputs
@@ -198,15 +191,9 @@ def _walk_back(model, image, output):
         if isinstance(operation, keras.Model):
             number = tensor._keras_history.tensor_index
             return _of_inner(image, operation, number, sources[0], moves)
-        shape = sources[0].shape
-        function = getattr(operation, "activation", None)
-        if function is None and not getattr(operation, "variables", None):
-            function = operation
-        if isinstance(operation, keras.layers.RNN):
-            function = None  # Its activation is not its end.
-        kind = _behaviour(function, shape, one)
-        known = type(operation).__module__.startswith("keras.")
-        weightless = not getattr(operation, "variables", None)
+        function = _function_of(operation)
+        kind = _behaviour(function, sources[0].shape, one)
+        known, weightless = of_keras(type(operation)), not _has_variables(operation)
         if kind in ("softmax", "sigmoid"):
             if _ends_in_probabilities(sources[0], one):
                 _refuse(model, operation, function, "twice")
@@ -270,12 +257,36 @@ def _refuse(model, operation, function, kind):
 def _ends_in_probabilities(tensor, one):
     """Whether what goes into a softmax has come out of one."""
     node = _node_of(tensor)
-    function = getattr(node.operation, "activation", None)
-    if function is None and not getattr(node.operation, "variables", None):
-        function = node.operation
     if node.is_input or len(node.input_tensors) != 1:
         return False
-    return _behaviour(function, tensor.shape, one) in ("softmax", "sigmoid", "sigmoids")
+    kind = _behaviour(_function_of(node.operation), tensor.shape, one)
+    return kind in ("softmax", "sigmoid", "sigmoids")
+
+
+def of_keras(value):
+    """Whether a class or a function is Keras's own."""
+    return (value.__module__ or "").startswith("keras.")
+
+
+def softmax(z):
+    """Returns the softmax of an array over its last axis."""
+    exp = np.exp(z - z.max(-1, keepdims=True))
+    return exp / exp.sum(-1, keepdims=True)
+
+
+def _has_variables(operation):
+    # An operation that is no layer has none.
+    return bool(getattr(operation, "variables", None))
+
+
+def _function_of(operation):
+    """What an operation does last, if that is a function without weights."""
+    if isinstance(operation, keras.layers.RNN):
+        return None  # Its activation is not its end.
+    function = getattr(operation, "activation", None)
+    if function is None and not _has_variables(operation):
+        return operation
+    return function
 
 
 def _behaviour(function, shape, one):
@@ -303,11 +314,9 @@ def _behaviour(function, shape, one):
 
     if same(v):
         return "linear"
-    exp = np.exp(v - v.max(-1, keepdims=True))
-    softmax = exp / exp.sum(-1, keepdims=True)
-    if not one and same(softmax):
+    if not one and same(softmax(v)):
         return "softmax"
-    if not one and same(np.log(softmax)):
+    if not one and same(np.log(softmax(v))):
         return None if isinstance(function, keras.Operation) else "linear"
     if same(1 / (1 + np.exp(-v))):
         return "sigmoid" if one else "sigmoids"
@@ -353,11 +362,8 @@ def _computation(image, tensor):
     As Keras's own walk over the graph of a functional model, but for the cast to an
     integer `Input`'s dtype.
     """
-    order, seen, stack = (
-        [],
-        set(),
-        [] if tensor is image else [(_node_of(tensor), False)],
-    )
+    order, seen = [], set()
+    stack = [] if tensor is image else [(_node_of(tensor), False)]
     while stack:
         node, ready = stack.pop()
         if ready:

@@ -4,6 +4,7 @@ import types
 
 import keras
 
+from keras_gce.classifier_ending import of_keras
 from keras_gce.fingerprint import PLAIN, code_of
 
 __all__ = ["structure_of"]
@@ -39,7 +40,7 @@ def _settings(layer):
         config = {} if isinstance(layer, keras.Model) else layer.get_config()
     except NotImplementedError:  # Of a layer that can't be saved.
         config = {}
-    if not type(layer).__module__.startswith("keras."):
+    if not of_keras(type(layer)):
         usual = vars(keras.layers.Layer(name="usual"))  # Not one that is counted.
         config = {k: v for k, v in vars(layer).items() if k not in usual} | config
     settings = {
@@ -62,6 +63,6 @@ def _code(layer):
     """The code of a layer that is not Keras's, or that runs a user's function."""
     own = type(layer).call
     functions = [getattr(layer, "function", None)]
-    if not (own.__module__ or "").startswith("keras."):
+    if not of_keras(own):
         functions.append(own)
     return [code_of(f) for f in functions if isinstance(f, types.FunctionType)]

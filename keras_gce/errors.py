@@ -1,6 +1,6 @@
 """The error that means: the input is wrong, not the program."""
 
-__all__ = ["InputError", "faq"]
+__all__ = ["InputError", "faq", "one_line"]
 
 FAQ = "https://github.com/keras-gce/keras_gce/blob/main/docs/faq.md"
 
@@ -19,6 +19,11 @@ class InputError(ValueError):
     ...
     keras_gce.errors.InputError: `n` must be an integer in [0, 10]. Received: n=11
     """
+
+
+def one_line(error, most=500):
+    """Returns an error of another library in one line, its kind first."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:most]}"
 
 
 def faq(anchor):

@@ -37,9 +37,9 @@ def fingerprint(*values):
 def describe(value, depth=0):
     """Returns what a value is, as what JSON can hold, equal for equal values alone.
 
-    A loss or a layer is its class and configuration. A function is what it does: its
-    code, constants, defaults, and the values that it has around it. Two lambdas are
-    one only if they compute the same from the same.
+    A loss is its class and configuration, a layer its class and weights. A function is
+    what it does: its code, constants, defaults, and the values that it has around it.
+    Two lambdas are one only if they compute the same from the same.
     """
     if isinstance(value, PLAIN):
         return value

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from keras.ops import convert_to_numpy as to_numpy
+from networks import balanced
 
 from keras_gce.attacks import (
     APGD,
@@ -41,19 +42,7 @@ class Seen(PGD):
 
 
 def network(shape=(8, 8, 1), classes=5, first=(), seed=0, compiled=None):
-    rng = np.random.default_rng(seed)
-    model = keras.Sequential(
-        [
-            keras.Input(shape),
-            *first,
-            layers.Flatten(),
-            layers.Dense(12, "relu"),
-            layers.Dense(classes),
-        ]
-    )
-    kernel = rng.normal(0, 0.3, (int(np.prod(shape)), 12)).astype("float32")
-    last = rng.normal(0, 1, (12, classes)).astype("float32")
-    model.set_weights([kernel, -kernel.sum(0) / 2, last, np.zeros(classes)])
+    model = balanced(shape, classes, first, seed)
     if compiled:
         model.compile(loss=compiled)
     return model

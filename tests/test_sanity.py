@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from keras.ops import convert_to_numpy as to_numpy
+from networks import balanced
 
 from keras_gce.attacks import (
     APGD,
@@ -29,21 +30,7 @@ N, SHAPE = 60, (8, 8, 1)
 
 
 def network(*first, classes=4, seed=0):
-    """A small network with classes balanced around grey, after other layers."""
-    rng = np.random.default_rng(seed)
-    model = keras.Sequential(
-        [
-            keras.Input(SHAPE),
-            *first,
-            layers.Flatten(),
-            layers.Dense(12, "relu"),
-            layers.Dense(classes),
-        ]
-    )
-    kernel = rng.normal(0, 0.3, (64, 12)).astype("float32")
-    last = rng.normal(0, 1, (12, classes)).astype("float32")
-    model.set_weights([kernel, -kernel.sum(0) / 2, last, np.zeros(classes)])
-    return model
+    return balanced(SHAPE, classes, first, seed)
 
 
 def labelled(model, low=0.0):

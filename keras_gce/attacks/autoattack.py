@@ -72,9 +72,7 @@ class AutoAttack(BallAttack):
     @property
     def attacks(self):
         """The attacks, in their order."""
-        common = {
-            name: getattr(self, name) for name in ("eps", "norm", "bounds", "seed")
-        }
+        common = self.ball
         if self.version == "rand":
             return tuple(
                 APGD(loss=loss, eot_iter=20, **common)

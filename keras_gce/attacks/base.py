@@ -161,6 +161,11 @@ class Attack:
         """Returns the same attack within other bounds."""
         return dataclasses.replace(self, bounds=bounds)
 
+    @property
+    def ball(self):
+        """Dict of the settings that another attack in the same ball has too."""
+        return {n: getattr(self, n) for n in ("eps", "norm", "bounds", "seed")}
+
     def draw_seed(self, seed=None):
         """Returns the seed of a call: that given, the attack's own, or a new one."""
         if seed is not None:

@@ -112,11 +112,8 @@ class _GradientAttack(LossAttack):
             The adversarial images.
         """
         classifier = Classifier.of(model)
-        loss, restarts, decay = (
-            objective(self.loss, classifier),
-            self.restarts,
-            self.decay,
-        )
+        loss = objective(self.loss, classifier)
+        restarts, decay = self.restarts, self.decay
         sign = -1.0 if self.targeted else 1.0
         x = ops.convert_to_tensor(x)
 

@@ -1,7 +1,6 @@
 """CleverHans 4 as an engine: our vocabulary in, its own out."""
 
 import dataclasses
-import weakref
 
 import keras
 import numpy as np
@@ -11,6 +10,7 @@ from keras_gce.attacks import MIM
 from keras_gce.attacks.ball import interval, project, round_down
 from keras_gce.attacks.base import LossAttack
 from keras_gce.attacks.objectives import objective
+from keras_gce.backend.compiled import functions_of
 from keras_gce.checks import check_integer, check_number
 from keras_gce.errors import InputError
 from keras_gce.seeds import seeded
@@ -19,9 +19,9 @@ __all__ = ["CleverHansAttack"]
 
 _STEPS = {"fgsm": 1, "bim": 10, "pgd": 40, "mim": 40}
 
-# CleverHans traces anew for every new callable and shape: for each model the one
-# function of its logits, its losses by key, and the largest batch so far.
-_CACHE = weakref.WeakKeyDictionary()
+# CleverHans traces anew for every new callable and shape: under this key there are the
+# one function of a model's logits, its losses by key, and the largest batch so far.
+KEPT = "cleverhans"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,16 +163,11 @@ def _import_attacks():
 
 
 def _functions(classifier):
-    known = _CACHE.get(classifier.model)
-    if known is None or known["state"] != classifier.state:
+    functions = functions_of(classifier)
+    if KEPT not in functions:
         again = classifier.weakly()
-
-        def logits(x):
-            return again().logits(x)
-
-        state = classifier.state
-        _CACHE[classifier.model] = {"logits": logits, "batch": 0, "state": state}
-    return _CACHE[classifier.model]
+        functions[KEPT] = {"logits": lambda x: again().logits(x), "batch": 0}
+    return functions[KEPT]
 
 
 def _loss(classifier, loss):

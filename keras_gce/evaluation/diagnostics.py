@@ -8,12 +8,12 @@ from keras import ops
 from keras_gce import backend
 from keras_gce.attacks import PGD
 from keras_gce.attacks.objectives import gradient_of, objective
-from keras_gce.classifier import Classifier, batches, is_finite
+from keras_gce.classifier import Classifier, batches, is_right
 from keras_gce.evaluation.images import survivors
 from keras_gce.evaluation.results import Flag
 from keras_gce.evaluation.sanity import is_constant
 
-__all__ = ["diagnose", "gradient_checks", "zero_gradients"]
+__all__ = ["diagnose", "gradient_checks", "no_gradient_beside"]
 
 ATHALYE = "Athalye et al. 2018 (arXiv 1802.00420), section 3.1"
 CARLINI = "Carlini et al. 2019 (arXiv 1902.06705), section 5"
@@ -54,7 +54,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
     classifier = Classifier.of(model)
     x, y = classifier.check(x, y, bounds)
     z = classifier.predict(x)
-    right = np.flatnonzero((z.argmax(-1) == y) & is_finite(z))[:EXAMPLES]
+    right = np.flatnonzero(is_right(z, y))[:EXAMPLES]
     if not len(right) or is_constant(z):
         return []
     x, y = x[right], y[right]
@@ -195,11 +195,6 @@ def no_gradient_beside(classifier, x, y, bounds):
         bounds: The least and the greatest value of a pixel.
     """
     return bool(_values(classifier, x, y, "crossentropy", bounds)[2].any())
-
-
-def zero_gradients(model, x, y, losses=("crossentropy",)):
-    """Returns the `Flag` of input gradients that are exactly 0."""
-    return gradient_checks(Classifier.of(model), x, y, losses)[0]
 
 
 def _sign(name, values, threshold, message, reference):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_gce.checks import check_integer
-from keras_gce.classifier import Classifier, is_finite
+from keras_gce.classifier import Classifier, is_right
 from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.diagnostics import (
     diagnose,
@@ -115,7 +115,7 @@ def evaluate(
         checkpoint, _fingerprint(classifier, plan, x, y, batch_size)
     )
     z = classifier.predict(x, batch_size)
-    clean = (z.argmax(-1) == y) & is_finite(z)
+    clean = is_right(z, y)
     checks = _gradient_checks(classifier, plan, x[clean], y[clean], z)
     classifier.nan_gradients = any(
         check.name == "nan_gradients" and check.raised for check in checks

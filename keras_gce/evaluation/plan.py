@@ -9,8 +9,6 @@ from keras_gce.evaluation.threat_models import THREAT_MODELS
 
 __all__ = ["Plan", "Row", "make_plan"]
 
-# What makes a ball, for another attack in the same.
-BALL = ("eps", "norm", "bounds", "seed")
 # Of Square, where it stands in for attacks that have no gradient to follow.
 QUERIES = 500
 
@@ -69,13 +67,15 @@ class Plan:
         balls = {}
         for attack in self.attacks:
             if attack.eps is not None:
-                ball = {name: getattr(attack, name) for name in BALL}
-                rest = balls.setdefault((attack.eps, attack.norm), [ball, True])
-                rest[1] &= attack.needs_gradient
+                balls.setdefault((attack.eps, attack.norm), []).append(attack)
+        alone = [
+            same[0].ball
+            for same in balls.values()
+            if all(attack.needs_gradient for attack in same)
+        ]
         added = [
             Square(queries=QUERIES, **ball) if len(shape) == 3 else RandomNoise(**ball)
-            for ball, by_gradient_alone in balls.values()
-            if by_gradient_alone
+            for ball in alone
         ]
         rows = [*self.rows, *(Row(attack=attack) for attack in added)]
         if self.worst_case_only:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from keras_gce.classifier import batches, is_finite
+from keras_gce.classifier import batches, is_finite, is_right
 from keras_gce.evaluation.gallery import SIZE
 from keras_gce.progress import bar
 
@@ -97,8 +97,7 @@ def _attack(attack, classifier, x, y, batch, batch_size):
     delta = (x_adv - x).reshape(len(x), -1)
     targets = attack.targets(classifier, x, y, seed)
     z = classifier.predict(x_adv, batch_size)
-    classes, finite = z.argmax(-1), is_finite(z)
-    right = (classes == y) & finite
+    classes, finite, right = z.argmax(-1), is_finite(z), is_right(z, y)
     shown = np.flatnonzero(~right)[:SIZE]
     return {
         "right": right,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_gce.classifier import is_finite
+from keras_gce.classifier import is_finite, is_right
 from keras_gce.evaluation.results import Flag
 
 __all__ = ["FIRST", "is_constant", "sanity_checks"]
@@ -41,7 +41,7 @@ def sanity_checks(classifier, x, y, z, outcomes, plan):
         outcomes: List of `Outcome`, one for each row of the plan.
         plan: The `Plan`.
     """
-    clean = (z.argmax(-1) == y) & is_finite(z)
+    clean = is_right(z, y)
     accuracy, classes = float(clean.mean()), classifier.num_classes
     chance = 1 / classes
     flags = [_not_finite(z, outcomes)]

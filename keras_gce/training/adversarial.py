@@ -164,10 +164,8 @@ class AdversarialModel(Wrapper):
         def mean(values):
             return _Reduced(reduction_of(self.loss))(values, values, sample_weight)
 
-        classes, log_p = (
-            classes_of(y, self.num_classes),
-            self.classifier.log_probabilities,
-        )
+        classes = classes_of(y, self.num_classes)
+        log_p = self.classifier.log_probabilities
         return self._objective.loss(
             primary, mean, y, classes, natural, adversarial, log_p
         )

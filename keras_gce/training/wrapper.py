@@ -21,12 +21,14 @@ class Wrapper(keras.Model):
 
     def __init__(self, model, name=None):
         # Refuses several inputs or outputs, and what is not built.
-        num_classes = Classifier(model).num_classes
+        classifier = Classifier(model)
+        num_classes, whole = classifier.num_classes, classifier.takes_whole_numbers
         super().__init__(
             name=name or f"{self.NAME}_{model.name}", dtype=model.dtype_policy
         )
         self.model = model
         self.num_classes = num_classes
+        self._takes_whole_numbers = whole
         self.built = True
         # Whether `fit` looks at its first batch.
         self.looks = True
@@ -37,7 +39,7 @@ class Wrapper(keras.Model):
         return Classifier(self.model)
 
     def call(self, inputs, training=None):
-        if self.model.built and self.classifier.takes_whole_numbers:
+        if self._takes_whole_numbers:
             (images,) = tree.flatten(inputs)
             return self.classifier.outputs(images, training)
         return self.model(inputs, training=training)
@@ -197,6 +199,7 @@ def _again(first, rest):
 
 
 def is_distribution(y, num_classes):
+    """Whether labels have a column for each class."""
     shape = ops.convert_to_tensor(one_tensor("y", y)).shape
     return len(shape) == 2 and shape[-1] == num_classes
 
@@ -204,8 +207,10 @@ def is_distribution(y, num_classes):
 def classes_of(y, num_classes):
     """Integer labels of shape (N,) from any form that Keras's losses take."""
     y = ops.convert_to_tensor(one_tensor("y", y))
-    if len(y.shape) == 2:
-        y = ops.argmax(y, -1) if y.shape[-1] == num_classes else y[:, 0]
+    if is_distribution(y, num_classes):
+        y = ops.argmax(y, -1)
+    elif len(y.shape) == 2:
+        y = y[:, 0]
     return ops.cast(y, "int32")
 
 
