@@ -6,7 +6,7 @@ import numpy as np
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
-from keras_gce.evaluation.evaluate import check_data
+from keras_gce.evaluation.evaluator import check_data
 from keras_gce.evaluation.plan import make_plan
 from keras_gce.evaluation.run import run_plan
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_gce.errors import InputError
-from keras_gce.evaluation.statistics import mcnemar
+from keras_gce.evaluation.intervals import mcnemar
 
 __all__ = ["Comparison", "compare"]
 

@@ -8,9 +8,9 @@ import math
 import numpy as np
 
 from keras_gce.errors import InputError
+from keras_gce.evaluation.intervals import wilson_interval
 from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
 from keras_gce.evaluation.sanity import FIRST
-from keras_gce.evaluation.statistics import wilson_interval
 
 __all__ = ["RobustnessReport"]
 
@@ -226,7 +226,7 @@ class RobustnessReport:
         Raises:
             InputError: If Jinja or Pillow is not installed.
         """
-        from keras_gce.evaluation.html import page
+        from keras_gce.evaluation.page import page
 
         return page(self)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_gce.evaluation.statistics import wilson_interval
+from keras_gce.evaluation.intervals import wilson_interval
 
 __all__ = ["AttackResult", "Curve", "Flag", "GalleryExample"]
 

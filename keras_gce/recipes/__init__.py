@@ -10,9 +10,9 @@ from keras_gce.recipes.recipe import (
     recipe_for,
     train,
 )
-from keras_gce.recipes.run import run
 from keras_gce.recipes.table2 import reproduce_table2
 from keras_gce.recipes.tables import reproduce
+from keras_gce.recipes.trainer import run
 
 __all__ = [
     "DTYPE_POLICIES",

@@ -14,8 +14,8 @@ from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.features import penultimate_features, silhouette_values, tsne
 from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.run import trained
 from keras_gce.recipes.tables import NAMES, mean
+from keras_gce.recipes.trainer import trained
 
 __all__ = ["FIGURES", "reproduce_figure"]
 

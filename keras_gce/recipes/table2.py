@@ -6,10 +6,10 @@ import json
 from keras_gce import datasets, files
 from keras_gce.checks import check_integer
 from keras_gce.errors import InputError
-from keras_gce.recipes.paper import ALPHAS, ERRORS
+from keras_gce.recipes.paper_results import ALPHAS, ERRORS
 from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.run import trained
 from keras_gce.recipes.tables import length, mean
+from keras_gce.recipes.trainer import trained
 from keras_gce.seeds import seeded
 
 __all__ = ["reproduce_table2"]

@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 
-from keras_gce import datasets, evaluation, files
+from keras_gce import datasets, files
 from keras_gce.checks import check_integer
-from keras_gce.recipes.paper import FIGURES, TABLE_LOSSES
+from keras_gce.recipes.paper_attacks import paper_attacks
+from keras_gce.recipes.paper_results import FIGURES, TABLE_LOSSES
 from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.run import run
+from keras_gce.recipes.trainer import run
 
 __all__ = ["length", "mean", "reproduce"]
 
@@ -70,7 +71,7 @@ def reproduce(
     check_integer("seeds", seeds, least=1)
     check_integer("examples", examples, least=1)
     # Refuses before the work.
-    paper = evaluation.paper_attacks(dataset_name, engine=engine, table=table)
+    paper = paper_attacks(dataset_name, engine=engine, table=table)
     adversarial = table == "table6"
     output = files.output_folder(output)
     dataset = datasets.load(dataset_name, data_dir=data_dir)

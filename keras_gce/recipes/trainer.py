@@ -5,6 +5,7 @@ import dataclasses
 from keras_gce import datasets, evaluation, files
 from keras_gce.checks import check_integer, check_seed
 from keras_gce.errors import InputError
+from keras_gce.recipes.paper_attacks import paper_attacks
 from keras_gce.recipes.recipe import claim, steps_per_epoch, train
 from keras_gce.seeds import seeded
 
@@ -75,7 +76,7 @@ def run(
 
 def _chosen(recipe, engine, table, names):
     """Returns the attacks of a table to run, and their names if they are not all."""
-    attacks = evaluation.paper_attacks(recipe.dataset, engine=engine, table=table)
+    attacks = paper_attacks(recipe.dataset, engine=engine, table=table)
     if table == "table6" and recipe.eps is not None:
         same = [attack for attack in attacks if attack.eps == recipe.eps]
         # The paper has no other eps: its attack, at that of the training.

@@ -15,7 +15,7 @@ from keras_gce import datasets
 from keras_gce.datasets.py_batches import PyBatches
 from keras_gce.errors import InputError
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TFDS_DIR = ROOT.parent / "shared" / "data" / "tfds"
 needs_tfds_data = pytest.mark.skipif(
     not TFDS_DIR.is_dir(), reason=f"needs the TFDS data folder {TFDS_DIR}"

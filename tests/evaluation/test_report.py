@@ -16,7 +16,7 @@ from keras_gce.evaluation import (
     compare,
     evaluate,
 )
-from keras_gce.evaluation.statistics import mcnemar
+from keras_gce.evaluation.intervals import mcnemar
 
 NAMES = ["zero", "one", "two", "three", "<b>four</b>", "5", "6", "7", "8", "9"]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

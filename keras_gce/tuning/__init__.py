@@ -1,0 +1,5 @@
+"""`search_alpha`: the exponent of guided complement entropy, searched by KerasTuner."""
+
+from keras_gce.tuning.search import AlphaSearch, AlphaTrial, search_alpha
+
+__all__ = ["AlphaSearch", "AlphaTrial", "search_alpha"]
