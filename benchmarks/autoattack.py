@@ -58,10 +58,10 @@ def main():
 
 
 def run_ours(args, x, y):
-    from keras_gce import evaluate, files
+    from keras_gce import evaluate, saving
     from keras_gce.attacks import AutoAttack
 
-    model = files.load_model(args.model)
+    model = saving.load_model(args.model)
     start = time.perf_counter()
     report = evaluate(model, (x, y), AutoAttack(eps=args.eps, norm=args.norm, seed=0))
     return {

@@ -107,11 +107,11 @@ def work(args):
     import numpy as np
     from keras import ops
 
-    from keras_gce import backend, datasets, evaluate, files
+    from keras_gce import backend, datasets, evaluate, saving
     from keras_gce.attacks import BIM, FGSM, MIM, PGD
     from keras_gce.classifier import Classifier
 
-    model = files.load_model(args.model)
+    model = saving.load_model(args.model)
     classifier = Classifier(model)
     x, y = datasets.load(args.dataset, data_dir=args.data_dir).test.arrays()
     x, y = x[:1000], y[:1000]

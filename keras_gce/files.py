@@ -5,20 +5,15 @@ import json
 import os
 import pathlib
 import tempfile
-import zipfile
 
 from keras_gce.errors import InputError
 
 __all__ = [
     "check_apart",
     "claim",
-    "epochs_of",
-    "load_model",
-    "load_weights",
     "output_file",
     "output_folder",
-    "save_model",
-    "save_weights",
+    "replacing",
     "write_bytes",
     "write_text",
 ]
@@ -123,105 +118,12 @@ def write_text(path, text):
 
 def write_bytes(path, data):
     """Writes a file."""
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
-def save_model(model, path, epochs=None):
-    """Saves a Keras model as `.keras`.
-
-    Args:
-        model: The model.
-        path: Path of the file.
-        epochs: How many epochs it was trained, for `epochs_of`; in the same file, so
-            that no kill parts the two. Defaults to `None`: not known.
-    """
-    with _replacing(path) as temporary:
-        model.save(temporary)
-        if epochs is not None:
-            # The archive's comment, which Keras leaves alone.
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.comment = json.dumps({"epochs": epochs}).encode()
-
-
-def epochs_of(path):
-    """Returns how many epochs a saved model was trained; `None` where it isn't said."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.comment)["epochs"]
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError):
-        return None
-
-
-def load_model(path):
-    """Loads a Keras model.
-
-    Raises:
-        InputError: If there is no file, or it is no Keras model.
-    """
-    import keras
-
-    # Registers the losses, with which models here are compiled.
-    import keras_gce.losses  # noqa: F401
-
-    if not os.path.isfile(path):
-        raise InputError(f"MODEL must be a .keras file. Received: {path}, no file")
-    try:
-        return keras.models.load_model(path)
-    except Exception as error:  # Zip, JSON, HDF5 and Keras each have their own.
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise InputError(
-            f"MODEL must be a Keras model that loads here. Received: {path} "
-            f"({type(error).__name__}: {first_line[:200]})"
-        ) from error
-
-
-def save_weights(model, path, epochs):
-    """Saves what continues a training: weights, optimizers, and the finished epochs.
-
-    Args:
-        model: The compiled `keras.Model` that is trained: of a wrapper, the wrapper.
-        path: Path of the file, `.weights.h5`.
-        epochs: How many epochs are finished; in the same file, so that no kill parts
-            it from the weights.
-    """
-    import h5py
-    import keras
-
-    with _replacing(path) as temporary:
-        # Keras's own, since a wrapper's may be about the model inside it alone.
-        keras.Model.save_weights(model, temporary)
-        with h5py.File(temporary, "a") as file:
-            file.attrs["epochs"] = epochs
-
-
-def load_weights(model, path):
-    """Loads what `save_weights` saved.
-
-    Returns:
-        How many epochs are finished; `None` where the file doesn't say.
-
-    Raises:
-        InputError: If the file does not fit the model.
-    """
-    import h5py
-    import keras
-
-    model.optimizer.build(model.trainable_variables)
-    try:
-        with h5py.File(path) as file:
-            epochs = file.attrs.get("epochs")
-        keras.Model.load_weights(model, path)
-        return None if epochs is None else int(epochs)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"`checkpoint` must hold weights of this model. Received: {path} "
-            f"({str(error).strip().splitlines()[0][:200]})"
-        ) from error
-
-
 @contextlib.contextmanager
-def _replacing(path):
+def replacing(path):
     """Yields a temporary path beside `path`, which takes its place at the end."""
     path = pathlib.Path(path)
     # The suffixes stay, since Keras decides the format by them.

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import keras_gce
-from keras_gce import cli, files
+from keras_gce import cli, saving
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -233,7 +233,7 @@ def workplace(xe_model, digits, tmp_path_factory):
     """A folder with a model, and with data: digits as MNIST, and noise."""
     folder = tmp_path_factory.mktemp("commands")
     for name in ("model", "crossentropy"):
-        files.save_model(xe_model, folder / f"{name}.keras")
+        saving.save_model(xe_model, folder / f"{name}.keras")
     (folder / "data").mkdir()
 
     def save(name, train, test):

@@ -181,7 +181,7 @@ def _train(args):
             f"`--output` must end in .keras. Received: --output {args.output}"
         )
     path = files.output_file(args.output)
-    from keras_gce import datasets, recipes
+    from keras_gce import datasets, recipes, saving
 
     recipe = recipes.recipe_for(
         args.dataset,
@@ -197,7 +197,7 @@ def _train(args):
     )
     dataset = datasets.load(args.dataset, data_dir=args.data_dir, seed=args.seed)
     model = recipes.train(recipe, dataset, seed=args.seed, checkpoint=args.checkpoint)
-    files.save_model(model, path)
+    saving.save_model(model, path)
     _, accuracy = model.evaluate(dataset.test.batches(500), verbose=0)
     print(f"clean test accuracy {accuracy:.2%}; model written to {path}")
 
@@ -261,12 +261,12 @@ def _evaluate(args):
         {"--output": path, "--html": page},
         {"MODEL": args.model, "--dataset": args.dataset, "--source": args.source},
     )
-    from keras_gce import datasets, evaluation
+    from keras_gce import datasets, evaluation, saving
     from keras_gce.attacks import PGD, Transfer
     from keras_gce.classifier import Classifier
 
     attacks = [_attack(name, args) for name in args.attacks.split(",")]
-    model = files.load_model(args.model)
+    model = saving.load_model(args.model)
     dataset = datasets.load(args.dataset, data_dir=args.data_dir)
     num_classes = Classifier(model).num_classes
     if num_classes != dataset.num_classes:
@@ -278,7 +278,7 @@ def _evaluate(args):
         attack = PGD(
             eps=args.eps, norm=args.norm, bounds=args.bounds, step_size=args.eps / 16
         )
-        attacks.append(Transfer(source=files.load_model(args.source), attack=attack))
+        attacks.append(Transfer(source=saving.load_model(args.source), attack=attack))
     test = dataset.test.take(min(args.examples, len(dataset.test)))
     report = evaluation.evaluate(
         model,

@@ -7,7 +7,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_gce import files, losses, models, training
+from keras_gce import files, losses, models, saving, training
 from keras_gce.attacks import PGD
 from keras_gce.checks import check_seed
 from keras_gce.errors import InputError
@@ -240,7 +240,7 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
     if checkpoint is not None:
         checkpoint = claim(checkpoint, recipe, seed) / "training.weights.h5"
         if checkpoint.exists():
-            done = files.load_weights(trainer, checkpoint)
+            done = saving.load_weights(trainer, checkpoint)
             if done is None:
                 done = _epochs_of_updates(trainer.optimizer, steps, checkpoint)
 
@@ -278,7 +278,7 @@ def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
                     callbacks=[counter] if progress else None,
                 )
             if checkpoint is not None:
-                files.save_weights(trainer, checkpoint, epochs=epoch + 1)
+                saving.save_weights(trainer, checkpoint, epochs=epoch + 1)
     if recipe.dtype_policy is None:
         return model
     with seeded(seed):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_gce import datasets, evaluation, files
+from keras_gce import datasets, evaluation, files, saving
 from keras_gce.checks import check_integer, check_seed
 from keras_gce.errors import InputError
 from keras_gce.recipes.paper_attacks import paper_attacks
@@ -97,13 +97,13 @@ def trained(recipe, dataset, seed, output, progress):
     path = claim(output, recipe, seed) / "model.keras"
     if path.exists():
         with seeded(seed):  # Keras draws initial weights before it loads others.
-            model = files.load_model(path)
-        epochs = files.epochs_of(path)
+            model = saving.load_model(path)
+        epochs = saving.epochs_of(path)
         if epochs is None:  # Of version 0.1, which counted updates.
             steps = steps_per_epoch(recipe, dataset)
             epochs = int(model.optimizer.iterations) // steps
         if epochs >= recipe.epochs:
             return model
     model = train(recipe, dataset, seed=seed, checkpoint=output, progress=progress)
-    files.save_model(model, path, epochs=recipe.epochs)
+    saving.save_model(model, path, epochs=recipe.epochs)
     return model

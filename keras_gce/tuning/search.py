@@ -13,7 +13,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_gce import datasets, evaluation, files, plotting
+from keras_gce import datasets, evaluation, files, plotting, saving
 from keras_gce.attacks import Attack
 from keras_gce.callbacks import RobustAccuracy
 from keras_gce.checks import check_integer, check_number, check_seed
@@ -497,7 +497,7 @@ def _result(search, attack, attacks, data, objective, clean_floor, directory):
     text = json.dumps(result.to_dict(), indent=2) + "\n"
     files.write_text(directory / "alpha_search.json", text)
     files.write_text(directory / "alpha_search.md", result.to_markdown())
-    files.save_model(model, directory / "best_model.keras")
+    saving.save_model(model, directory / "best_model.keras")
     figure = io.BytesIO()
     plotting.alpha_accuracy(result).savefig(figure, format="png", dpi=150)
     files.write_bytes(directory / "alpha_search.png", figure.getvalue())

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_gce import backend, cli, files
+from keras_gce import backend, cli, saving
 from keras_gce.attacks import BIM, FGSM, JSMA, MIM, PGD, RandomNoise
 from keras_gce.errors import InputError
 
@@ -23,12 +23,12 @@ ATTACK = """
 import sys
 sys.modules["tensorflow"] = None  # as if it were not installed
 import keras, numpy as np
-from keras_gce import backend, files
+from keras_gce import backend, saving
 from keras_gce.attacks import BIM, FGSM, JSMA, MIM
 
 folder = sys.argv[1]
 data = np.load(f"{folder}/data.npz")
-model = files.load_model(f"{folder}/model.keras")
+model = saving.load_model(f"{folder}/model.keras")
 found = {}
 for attack in (FGSM(eps=0.1), BIM(eps=0.1), MIM(eps=0.1), JSMA(gamma=0.1, seed=0)):
     x_adv = attack(model, data["x"], data["y"])
@@ -103,7 +103,7 @@ def other(request, tf):
 @pytest.fixture(scope="module")
 def folder(tf, xe_model, digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("backends")
-    files.save_model(xe_model, folder / "model.keras")
+    saving.save_model(xe_model, folder / "model.keras")
     x, y = digits.test.take(N).arrays()
     np.savez(folder / "data.npz", x=x, y=y)
     return folder

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_gce import cli, files, models
+from keras_gce import cli, files, models, saving
 
 
 def run(*arguments):
@@ -30,7 +30,7 @@ def test_help_and_wrong_arguments_without_tensorflow():
 
 @pytest.fixture
 def saved(xe_model, tmp_path):
-    files.save_model(xe_model, tmp_path / "model.keras")
+    saving.save_model(xe_model, tmp_path / "model.keras")
     return str(tmp_path / "model.keras")
 
 
@@ -51,9 +51,9 @@ def test_wrong_input_is_one_line_and_code_2(capsys, saved, tmp_path):
     nonsense = tmp_path / "nonsense.keras"
     nonsense.write_text("no model")
     narrow = tmp_path / "narrow.keras"
-    files.save_model(models.SmallCNN(num_classes=7), narrow)
+    saving.save_model(models.SmallCNN(num_classes=7), narrow)
     wide = tmp_path / "wide.keras"
-    files.save_model(models.SmallCNN(input_shape=(32, 32, 3)), wide)
+    saving.save_model(models.SmallCNN(input_shape=(32, 32, 3)), wide)
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     out = str(tmp_path / "m.keras")
@@ -182,7 +182,7 @@ def test_files_are_whole_or_absent(tmp_path):
 
     files.write_text(tmp_path / "a.keras", "before")
     with pytest.raises(RuntimeError):
-        files.save_model(Model(), tmp_path / "a.keras")
+        saving.save_model(Model(), tmp_path / "a.keras")
     assert (tmp_path / "a.keras").read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["a.keras"]
 
@@ -200,7 +200,7 @@ def test_mnist_from_the_command_line(tfds_dir, tmp_path):
 
 def test_no_output_takes_the_place_of_an_input(tmp_path, capsys):
     model = tmp_path / "model.keras"
-    files.save_model(models.SmallCNN(), model)
+    saving.save_model(models.SmallCNN(), model)
     before = model.read_bytes()
     (tmp_path / "link.json").symlink_to(model)
     common = ["evaluate", str(model), "--dataset", "digits", "--eps", "0.1"]

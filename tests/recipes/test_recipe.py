@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_gce import datasets, evaluation, files, recipes
+from keras_gce import datasets, evaluation, recipes, saving
 from keras_gce.errors import InputError
 
 
@@ -118,14 +118,14 @@ def test_a_killed_training_ends_as_one_that_was_not(data, tmp_path, monkeypatch)
 def test_an_interrupted_training_resumes(loss, data, tmp_path, monkeypatch):
     recipe = small(loss)
     whole = recipes.train(recipe, data, progress=False)
-    save = files.save_weights
+    save = saving.save_weights
 
     def interrupted(model, path, epochs):
         save(model, path, epochs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "save_weights", interrupted)
+        patch.setattr(saving, "save_weights", interrupted)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
@@ -133,7 +133,7 @@ def test_an_interrupted_training_resumes(loss, data, tmp_path, monkeypatch):
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
     # Finished: nothing is trained, and other settings are refused.
-    monkeypatch.setattr(files, "save_weights", interrupted)
+    monkeypatch.setattr(saving, "save_weights", interrupted)
     recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
     for other in (small(loss, epochs=2), small("crossentropy", epochs=4)):
         with pytest.raises(InputError, match="other settings"):
@@ -269,7 +269,7 @@ def test_a_finished_model_with_skipped_updates_is_found(
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "fit", None)
         report = run()
-    assert files.epochs_of(tmp_path / "model.keras") == 4
+    assert saving.epochs_of(tmp_path / "model.keras") == 4
     monkeypatch.setattr(sys.modules[recipes.run.__module__], "train", None)
     assert (run().robust == report.robust).all()
 
