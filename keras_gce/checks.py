@@ -2,12 +2,14 @@
 
 import math
 import numbers
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from keras_gce.errors import InputError, faq
 
 __all__ = [
+    "Tensor",
     "as_array",
     "check_images",
     "check_integer",
@@ -17,6 +19,10 @@ __all__ = [
     "check_shape",
     "is_one_hot_shape",
 ]
+
+# A tensor of the backend, or what Keras makes one of. Keras itself has no type for it;
+# shape and dtype stand in the docstrings.
+Tensor: TypeAlias = Any
 
 
 def check_number(name, value, least, most=math.inf):
