@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,29 +10,38 @@ import numpy as np
 from keras_gce.errors import InputError, faq
 
 __all__ = [
+    "TOLERANCE",
     "Tensor",
     "as_array",
     "check_images",
     "check_integer",
     "check_labels",
     "check_number",
+    "check_predictions",
     "check_seed",
     "check_shape",
+    "check_targets",
     "is_one_hot_shape",
 ]
+
+# How far a distribution's sum may be from 1: bfloat16 rounds each entry by 0.002.
+TOLERANCE = 0.005
+
+# Sizes of a tensor's axes, `None` where one is open.
+Shape: TypeAlias = Sequence[int | None]
 
 # A tensor of the backend, or what Keras makes one of. Keras itself has no type for it;
 # shape and dtype stand in the docstrings.
 Tensor: TypeAlias = Any
 
 
-def check_number(name, value, least, most=math.inf):
+def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
     """Refuses what is no finite number in [least, most]."""
     if (
         isinstance(value, (bool, np.bool_))
         or not isinstance(value, numbers.Real)
         or not math.isfinite(value)
-        or not least <= value <= most
+        or not least <= float(value) <= most
     ):
         wanted = f">= {least}" if most == math.inf else f"in [{least}, {most}]"
         raise InputError(
@@ -39,26 +49,28 @@ def check_number(name, value, least, most=math.inf):
         )
 
 
-def check_integer(name, value, least, most=2**31 - 1):
+def check_integer(name: str, value: Any, least: int, most: int = 2**31 - 1) -> None:
     """Refuses what is no integer in [least, most], by default of what int32 holds."""
     if (
         isinstance(value, (bool, np.bool_))
         or not isinstance(value, numbers.Integral)
-        or not least <= value <= most
+        or not least <= int(value) <= most
     ):
-        too_great = isinstance(value, numbers.Integral) and value > most
+        too_great = isinstance(value, numbers.Integral) and int(value) > most
         wanted = f"in [{least}, {most}]" if too_great else f">= {least}"
         raise InputError(
             f"`{name}` must be an integer {wanted}. Received: {name}={value!r}"
         )
 
 
-def check_seed(value, name="seed"):
+def check_seed(value: Any, name: str = "seed") -> None:
     """Refuses what is no integer in [0, 2**31), as a tensor of seeds holds."""
     check_integer(name, value, least=0)
 
 
-def check_images(x, bounds, shape=None):
+def check_images(
+    x: Any, bounds: tuple[float, float], shape: Shape | None = None
+) -> np.ndarray:
     """Returns images as float32, or says what is wrong with them.
 
     Args:
@@ -86,7 +98,7 @@ def check_images(x, bounds, shape=None):
     return x
 
 
-def as_array(value):
+def as_array(value: Any) -> np.ndarray:
     """Returns a tensor of any library as an array."""
     # torch's are none while they need a gradient or lie on a GPU.
     value = value.detach().cpu() if hasattr(value, "detach") else value
@@ -98,7 +110,7 @@ def as_array(value):
         ) from error
 
 
-def check_shape(received, shape):
+def check_shape(received: tuple[int, ...], shape: Shape | None) -> None:
     """Refuses images of another shape than the model's, and says what seems wrong."""
     if shape is None:
         if len(received) < 2:
@@ -128,13 +140,13 @@ def check_shape(received, shape):
     )
 
 
-def _fits(received, shape):
+def _fits(received: Shape, shape: Shape) -> bool:
     return len(received) == len(shape) and all(
-        b is None or a == b for a, b in zip(received, shape, strict=True)
+        a is None or b is None or a == b for a, b in zip(received, shape, strict=True)
     )
 
 
-def check_labels(y, count, num_classes):
+def check_labels(y: Any, count: int, num_classes: int) -> np.ndarray:
     """Returns labels as int32 of shape `(N,)`, or says what is wrong with them.
 
     Args:
@@ -173,6 +185,94 @@ def check_labels(y, count, num_classes):
     return y.astype("int32")
 
 
-def is_one_hot_shape(y, count, num_classes):
+def is_one_hot_shape(y: Any, count: int, num_classes: int) -> bool:
     """Returns whether labels have a column for each class."""
     return np.shape(y) == (count, num_classes)
+
+
+def check_predictions(shape: Shape, axis: int, normalize: bool) -> int:
+    """Returns the axis of the classes from the front, or says what is wrong with it.
+
+    Args:
+        shape: The shape of the predictions.
+        axis: The axis of the classes.
+        normalize: Whether the loss is divided by log(K - 1), which has to be above 0.
+
+    Raises:
+        InputError: If there is no such axis, or it has too few classes.
+    """
+    shape, rank = tuple(shape), len(shape)
+    if rank == 0 or not -rank <= axis < rank:
+        raise InputError(
+            "`axis` must be an axis of `y_pred`. "
+            f"Received: axis={axis}, y_pred.shape={shape}"
+        )
+    axis = axis % rank
+    num_classes, fewest = shape[axis], 3 if normalize else 2
+    if num_classes is None or num_classes < fewest:
+        why = " with normalize=True, since log(K - 1) = 0 for 2" if normalize else ""
+        raise InputError(
+            f"`y_pred` must have at least {fewest} classes along axis {axis}{why}. "
+            f"Received: y_pred.shape={shape}"
+        )
+    return axis
+
+
+def check_targets(y_true: Any, shape: Shape, predictions: Shape, axis: int) -> bool:
+    """Returns whether a loss's labels are distributions, or says what is wrong.
+
+    Args:
+        y_true: The labels as they came. In compiled code, where they have no values,
+            their shape alone is looked at.
+        shape: Their shape.
+        predictions: The shape of the predictions.
+        axis: The axis of the classes there, counted from the front.
+
+    Raises:
+        InputError: If the shapes do not match, or a label that can be seen is neither
+            an integer in [0, K) nor a distribution over the classes.
+    """
+    shape, predictions = tuple(shape), tuple(predictions)
+    values = _visible(y_true)
+    if _fits(shape, predictions):
+        if values is not None:
+            _check_distributions(np.moveaxis(values, axis, -1))
+        return True
+    one_a_place = predictions[:axis] + predictions[axis + 1 :]
+    column = predictions[:axis] + (1,) + predictions[axis + 1 :]
+    if not (_fits(shape, one_a_place) or _fits(shape, column)):
+        raise InputError(
+            "`y_true` must hold integers of `y_pred`'s shape without the class axis, "
+            "or with 1 there, or be a distribution of its shape. "
+            f"Received: y_true.shape={shape}, y_pred.shape={predictions}"
+        )
+    if values is not None:
+        num_classes = predictions[axis]
+        wrong = (values < 0) | (values >= num_classes) | (values != np.floor(values))
+        if wrong.any():
+            raise InputError(
+                f"`y_true` must hold integers in [0, {num_classes}). "
+                f"Received: y_true with the label {values[wrong][0]}"
+            )
+    return False
+
+
+def _check_distributions(values: np.ndarray) -> None:
+    values = values.astype("float64")
+    sums = values.sum(-1)
+    valid = (abs(sums - 1) <= TOLERANCE) & (values >= 0).all(-1)
+    if not valid.all():
+        row = np.array2string(values[~valid][0], threshold=10, max_line_width=500)
+        raise InputError(
+            "`y_true` must be one-hot or a distribution over the classes (entries >= 0 "
+            "that add up to 1) where it has the shape of `y_pred`. "
+            f"Received: y_true={row}, which adds up to {sums[~valid][0]:.6g}"
+        )
+
+
+def _visible(y_true: Any) -> np.ndarray | None:
+    """Returns labels as an array, or None inside compiled code."""
+    try:
+        return np.asarray(y_true)
+    except Exception:  # Each backend's tracer refuses with an exception of its own.
+        return None

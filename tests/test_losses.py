@@ -113,6 +113,7 @@ def test_values_are_the_equation(k, scale, alpha):
         np.testing.assert_allclose(loss, reference(y, z, alpha), atol=1e-5)
 
 
+@pytest.mark.seam
 def test_complement_entropy_is_alpha_zero():
     z, y = random_logits(10, 3)
     loss = complement_entropy(y, z, from_logits=True)
@@ -123,6 +124,7 @@ def test_complement_entropy_is_alpha_zero():
     )
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("k", [3, 4, 10, 100, 1000])
 def test_the_ideal_prediction_is_exactly_minus_one(k):
     p = np.eye(k, dtype="float32")[:1]
@@ -188,6 +190,7 @@ def test_soft_labels_are_the_expectation(kind, k, scale):
     np.testing.assert_allclose(loss, expected, atol=2e-5)
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("k", [3, 5, 1000])
 @pytest.mark.parametrize("kind", ["smoothing", "mixup", "teacher"])
 def test_gradient_under_soft_labels(kind, k):
@@ -206,6 +209,7 @@ def test_gradient_under_soft_labels(kind, k):
         np.testing.assert_allclose(gradient[:, j], slope, atol=1e-5)
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("alpha", [0, 0.01, 1 / 3, 1])
 def test_value_and_gradient_are_finite_under_soft_labels(dtype, alpha):
@@ -230,6 +234,7 @@ def test_value_and_gradient_are_finite_under_soft_labels(dtype, alpha):
             np.testing.assert_allclose(to_numpy(value), expected, atol=rounding)
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("k", [3, 1000])
 @pytest.mark.parametrize("jit", [False, True])
 def test_one_hot_floats_are_the_integers(k, jit):
@@ -263,6 +268,7 @@ def test_many_classes_under_soft_labels():
     np.testing.assert_allclose(loss, np.full(4, -(k ** (-1 / 3))), atol=1e-6)
 
 
+@pytest.mark.seam
 def test_label_forms():
     z, y = random_logits(5, 2, n=12)
     expected = guided_complement_entropy(y, z, from_logits=True)
@@ -294,6 +300,7 @@ def test_label_forms():
     np.testing.assert_array_equal(boolean, integers)
 
 
+@pytest.mark.seam
 def test_a_label_outside_is_nan_where_it_cannot_be_refused():
     loss, p = compiled(guided_complement_entropy), np.full((4, 3), 1 / 3, "float32")
     values = loss(np.array([0, 3, -1, 2]), p)
@@ -312,6 +319,7 @@ NO_DISTRIBUTIONS = [
 ]
 
 
+@pytest.mark.seam
 def test_what_is_no_distribution_is_nan_where_it_cannot_be_refused():
     y = np.array([[0.2, 0.3, 0.5], *NO_DISTRIBUTIONS], "float32")
     p = np.tile(np.array([[0.2, 0.3, 0.5]], "float32"), (len(y), 1))
@@ -330,6 +338,7 @@ def test_what_is_no_distribution_is_refused(y):
         guided_complement_entropy([[0.2, 0.3, 0.5], y], [[0.2, 0.3, 0.5]] * 2)
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("k", [3, 10, 1000])
 def test_distributions_in_half_precision(dtype, k):
@@ -345,7 +354,7 @@ def test_distributions_in_half_precision(dtype, k):
         (([0], [[0.2, 0.3, 0.5]], -1), "`alpha` .* Received: alpha=-1"),
         (([0], [[0.2, 0.3, 0.5]], float("nan")), "Received: alpha=nan"),
         (([0], [[0.2, 0.3, 0.5]], float("inf")), "Received: alpha=inf"),
-        (([0], [[0.2, 0.3, 0.5]], "a"), "Received: alpha=a"),
+        (([0], [[0.2, 0.3, 0.5]], "a"), "Received: alpha='a'"),
         (([3], [[0.2, 0.3, 0.5]]), r"\[0, 3\).* the label 3"),
         (([-1], [[0.2, 0.3, 0.5]]), "the label -1"),
         (([0.5], [[0.2, 0.3, 0.5]]), "the label 0.5"),
@@ -363,6 +372,7 @@ def test_two_classes_without_normalize():
     assert float(complement_entropy([0], [[0.3, 0.7]])[0]) == 0.0
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize(
     "loss",
     [
@@ -379,6 +389,7 @@ def test_config_round_trip(loss):
         keras.losses.get(type(loss).__name__)
 
 
+@pytest.mark.seam
 def test_class_is_the_function_reduced():
     z, y = random_logits(5, 2, n=8)
     each = np.asarray(guided_complement_entropy(y, z, 0.5, from_logits=True))
@@ -397,6 +408,7 @@ def test_class_is_the_function_reduced():
     )
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 def test_fit(jit_compile, policy):
@@ -428,6 +440,7 @@ def test_fit(jit_compile, policy):
     assert history["accuracy"][-1] > 0.7
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("kind", ["smoothing", "mixup"])
 def test_fit_on_soft_labels(kind, policy):
@@ -463,6 +476,7 @@ def test_fit_on_soft_labels(kind, policy):
     assert np.mean(np.argmax(model.predict(x, verbose=0), -1) == classes) > 0.7
 
 
+@pytest.mark.seam
 def test_masks_leave_out_what_is_masked():
     x = np.array([[1, 2, 0], [3, 0, 0]])
     y = np.array([[0, 1, 2], [2, 2, 2]])
@@ -491,6 +505,7 @@ assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)
 """
 
 
+@pytest.mark.integration
 def test_a_saved_model_loads_in_a_fresh_process(tmp_path):
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
     model.compile(loss=GuidedComplementEntropy(0.25, from_logits=True))

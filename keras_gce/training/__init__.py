@@ -6,6 +6,13 @@ and attacked, and it is compiled with the same loss and optimizer.
 
 from keras_gce.training.adversarial import AdversarialModel
 from keras_gce.training.complement import ComplementObjectiveModel
-from keras_gce.training.objectives import MART, TRADES
+from keras_gce.training.objectives import MART, TRADES, Batch, Objective
 
-__all__ = ["MART", "TRADES", "AdversarialModel", "ComplementObjectiveModel"]
+__all__ = [
+    "MART",
+    "TRADES",
+    "AdversarialModel",
+    "Batch",
+    "ComplementObjectiveModel",
+    "Objective",
+]

@@ -1,13 +1,15 @@
 """Adversarial training: each batch is perturbed inside Keras's own train step."""
 
+from typing import Any
+
 import keras
 from keras import ops, tree
 
 from keras_gce import backend
 from keras_gce.attacks.base import Attack
-from keras_gce.checks import check_images, check_integer, check_number
+from keras_gce.checks import Tensor, check_images, check_integer, check_number
 from keras_gce.errors import InputError
-from keras_gce.training.objectives import MART, TRADES, Mixture
+from keras_gce.training.objectives import Batch, Mixture, Objective
 from keras_gce.training.wrapper import (
     Wrapper,
     classes_of,
@@ -56,8 +58,8 @@ class AdversarialModel(Wrapper):
         warmup_steps: Updates, >= 0, over which the attack's `eps` and `step_size`
             grow linearly from 0. Where eps is large, training may never leave the
             constant prediction without it. Defaults to 0.
-        objective: `TRADES(...)` or `MART(...)` in place of the loss above. Defaults to
-            `None`.
+        objective: `TRADES(...)`, `MART(...)` or an `Objective` of one's own, in place
+            of the loss above. Defaults to `None`.
         attack_training: Whether the attack sees the model in training mode. In
             inference mode, the default and the choice of TRADES and MART, the
             statistics of batch normalisation see only what the update sees; in
@@ -81,16 +83,16 @@ class AdversarialModel(Wrapper):
 
     def __init__(
         self,
-        model,
-        attack,
-        natural_weight=0.0,
-        warmup_steps=0,
-        objective=None,
-        attack_training=False,
-        name=None,
-    ):
+        model: keras.Model,
+        attack: Attack,
+        natural_weight: float = 0.0,
+        warmup_steps: int = 0,
+        objective: Objective | None = None,
+        attack_training: bool = False,
+        name: str | None = None,
+    ) -> None:
         super().__init__(model, name=name)
-        if not isinstance(attack, Attack) or not attack.trains or attack.targeted:
+        if not _trains(attack):
             raise InputError(
                 "`attack` must be FGSM, BIM, PGD or MIM, untargeted. "
                 f"Received: attack={attack!r}"
@@ -102,10 +104,10 @@ class AdversarialModel(Wrapper):
                 f"Received: natural_weight={natural_weight}"
             )
         check_integer("warmup_steps", warmup_steps, least=0)
-        if objective is not None and not isinstance(objective, (TRADES, MART)):
+        if objective is not None and not isinstance(objective, Objective):
             raise InputError(
-                "`objective` must be TRADES(...), MART(...) or None. "
-                f"Received: objective={objective!r}"
+                "`objective` must be TRADES(...), MART(...), an Objective of your own, "
+                f"or None. Received: objective={objective!r}"
             )
         if objective is not None and natural_weight:
             raise InputError(
@@ -118,12 +120,19 @@ class AdversarialModel(Wrapper):
         self.objective = objective
         self.attack_training = attack_training
         if objective is None and natural_weight:
-            objective = Mixture(natural_weight)
+            objective = Mixture(natural_weight=natural_weight)
         self._objective = objective
-        self._inner = objective.prepare(attack) if objective else attack
+        # A gradient attack: one that `trains`.
+        self._inner: Any = attack if objective is None else objective.prepare(attack)
+        if not _trains(self._inner):
+            raise InputError(
+                "`objective` must prepare FGSM, BIM, PGD or MIM, untargeted. "
+                f"Received: objective={objective!r} with {self._inner!r}"
+            )
         self._seed = attack.draw_seed()
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
+        """Perturbs the batch, then trains on it as Keras does."""
         # Before the data there is a state where the backend is stateless.
         *state, data = args
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -133,44 +142,68 @@ class AdversarialModel(Wrapper):
         if self._objective is None:
             return super().train_step(*state, (adversarial, y, sample_weight))
 
-        def both(first, second):
+        def both(first: Any, second: Any) -> Any:
             return tree.map_structure(
                 lambda a, b: ops.concatenate([ops.cast(a, b.dtype), b]), first, second
             )
 
-        doubled = (both(x, adversarial), both(y, y))
+        doubled: tuple[Any, ...] = (both(x, adversarial), both(y, y))
         if sample_weight is not None:
             doubled += (both(sample_weight, sample_weight),)
         return super().train_step(*state, doubled)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Computes the objective's loss in training, elsewhere the compiled one."""
         if not training or self._objective is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-        def half(structure, number):
+        def half(structure: Any, number: int) -> Any:
             return tree.map_structure(lambda v: ops.split(v, 2)[number], structure)
 
-        y, natural, adversarial = half(y, 0), half(y_pred, 0), half(y_pred, 1)
+        y = half(y, 0)
         if sample_weight is not None:
             sample_weight = half(sample_weight, 0)
-
-        def primary(y, y_pred):
-            return super(AdversarialModel, self).compute_loss(
-                x, y, y_pred, sample_weight, training
+        mean = _Reduced(reduction_of(self.loss))
+        loss = self._objective.loss(
+            Batch(
+                y=y,
+                classes=classes_of(y, self.num_classes),
+                natural=half(y_pred, 0),
+                adversarial=half(y_pred, 1),
+                compiled_loss=lambda output: self._compiled(y, output, sample_weight),
+                mean=lambda values: mean(values, values, sample_weight),
+                log_probabilities=self.classifier.log_probabilities,
             )
-
-        def mean(values):
-            return _Reduced(reduction_of(self.loss))(values, values, sample_weight)
-
-        classes = classes_of(y, self.num_classes)
-        log_p = self.classifier.log_probabilities
-        return self._objective.loss(
-            primary, mean, y, classes, natural, adversarial, log_p
         )
+        loss = ops.convert_to_tensor(loss)
+        if len(loss.shape) != 0:
+            raise InputError(
+                "`objective` must have a loss that is a scalar: `batch.mean` makes one "
+                f"of one value an example. Received: objective={self._objective!r} "
+                f"with a loss of shape {tuple(loss.shape)}"
+            )
+        # Of layers and regularizers: once, however often there is a compiled loss.
+        for added in self.losses:
+            loss += self._aggregate_additional_loss(added)
+        return loss
 
-    def look(self, x, y):
+    def _compiled(self, y: Any, output: Any, sample_weight: Any) -> Tensor:
+        """Computes the compiled loss, and nothing that layers add to it."""
+        if self._compile_loss is None:
+            raise InputError(
+                "`loss` must be given to `compile` for this objective. "
+                f"Received: loss=None, objective={self._objective!r}"
+            )
+        return self._compile_loss(y, output, sample_weight)
+
+    def look(self, x: Any, y: Any) -> None:
         """Refuses a batch that can't be trained on; `fit` asks it of its first one.
 
         Args:
@@ -181,14 +214,15 @@ class AdversarialModel(Wrapper):
             InputError: If `x` or `y` holds several tensors, images lie outside the
                 bounds or are NaN, or labels are no classes.
         """
-        images = keras.ops.convert_to_numpy(one_tensor("x", x))
+        super().look(x, y)
+        images = ops.convert_to_numpy(one_tensor("x", x))
         classifier = self.classifier
         images = check_images(images, self.attack.bounds, classifier.input_shape)
-        super().look(x, y)
-        self.attack.check(classifier, images, None)
+        classes = ops.convert_to_numpy(classes_of(y, self.num_classes))
+        self.attack.check(classifier, images, classes)
 
     @property
-    def _advice(self):
+    def _advice(self) -> str:
         # Not again what was given.
         warm_up = "" if self.warmup_steps else "`warmup_steps`, "
         return (
@@ -196,7 +230,7 @@ class AdversarialModel(Wrapper):
             f"{warm_up}a smaller `eps`, or a smaller learning rate"
         )
 
-    def _perturb(self, images, y):
+    def _perturb(self, images: Tensor, y: Any) -> Tensor:
         """Returns the adversarial images of a batch, float32, in compiled code."""
         # Not in the dtype of the images: in integers they would leave the ball.
         images = ops.cast(ops.convert_to_tensor(images), "float32")
@@ -218,7 +252,8 @@ class AdversarialModel(Wrapper):
         )
         return ops.stop_gradient(adversarial)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """Returns the wrapped model, the attack and the other settings."""
         return {
             **super().get_config(),
             "attack": keras.saving.serialize_keras_object(self.attack),
@@ -229,11 +264,17 @@ class AdversarialModel(Wrapper):
         }
 
 
+def _trains(attack: Any) -> bool:
+    """Whether a train step can have it inside."""
+    return isinstance(attack, Attack) and attack.trains and not attack.targeted
+
+
 class _Reduced(keras.losses.Loss):
     """Reduces values as a compiled loss is, sample weights and replicas included."""
 
-    def __init__(self, reduction):
+    def __init__(self, reduction: str) -> None:
         super().__init__(name="reduced", reduction=reduction)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Gives the values back."""
         return y_pred

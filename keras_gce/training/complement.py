@@ -1,10 +1,13 @@
 """COT, complement objective training: two updates for each batch."""
 
+from typing import Any
+
 import h5py
 import keras
 from keras import tree
 
 from keras_gce import backend
+from keras_gce.checks import Tensor
 from keras_gce.errors import InputError
 from keras_gce.losses import ComplementEntropy
 from keras_gce.training.wrapper import Wrapper, classes_of, reduction_of
@@ -53,18 +56,22 @@ class ComplementObjectiveModel(Wrapper):
 
     NAME = "complement_objective"
 
-    def __init__(self, model, name=None):
+    def __init__(self, model: keras.Model, name: str | None = None) -> None:
         super().__init__(model, name=name)
         if self.num_classes < 3:
             raise InputError(
                 "`model` must have at least 3 classes, or there is no complement. "
                 f"Received: {self.num_classes}"
             )
-        self.complement_optimizer = None
+        self.complement_optimizer: Any = None
 
     def compile(
-        self, optimizer="rmsprop", loss=None, complement_optimizer=None, **kwargs
-    ):
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        complement_optimizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Sets the losses and optimizers; see `keras.Model.compile`.
 
         Args:
@@ -94,7 +101,9 @@ class ComplementObjectiveModel(Wrapper):
                 self.optimizer.learning_rate
             )
 
-    def save_weights(self, filepath, overwrite=True, **kwargs):
+    def save_weights(
+        self, filepath: Any, overwrite: bool = True, **kwargs: Any
+    ) -> None:
         """Saves the wrapped model's weights, and apart the second optimizer's state.
 
         The file loads into the wrapped model alone, too, which has no second optimizer;
@@ -107,7 +116,7 @@ class ComplementObjectiveModel(Wrapper):
                 for i, variable in enumerate(self.complement_optimizer.variables):
                     group[str(i)] = keras.ops.convert_to_numpy(variable.value)
 
-    def load_weights(self, filepath, **kwargs):
+    def load_weights(self, filepath: Any, **kwargs: Any) -> None:
         """Loads what `save_weights` saved, or weights of the wrapped model alone."""
         super().load_weights(filepath, **kwargs)
         if self.complement_optimizer is not None and h5py.is_hdf5(filepath):
@@ -118,14 +127,16 @@ class ComplementObjectiveModel(Wrapper):
                         variable.assign(group[str(i)][()])
 
     @property
-    def non_trainable_variables(self):
+    def non_trainable_variables(self) -> list[Any]:
+        """The model's, and the state of the second optimizer."""
         # Stateless backends carry from step to step what is in these lists.
         variables = super().non_trainable_variables
         if self.complement_optimizer is None:
             return variables
         return variables + self.complement_optimizer.variables
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
+        """Trains on the batch as Keras does, then on the complement entropy."""
         result = super().train_step(*args)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
         complement = ComplementEntropy(
@@ -133,7 +144,7 @@ class ComplementObjectiveModel(Wrapper):
         )
         classes = classes_of(y, self.num_classes)
 
-        def value():
+        def value() -> Tensor:
             if self._rate_ratio is not None:
                 self.complement_optimizer.learning_rate = (
                     self._rate_ratio * self.optimizer.learning_rate
@@ -147,6 +158,6 @@ class ComplementObjectiveModel(Wrapper):
         return backend.second_update(self, self.complement_optimizer, value, result)
 
 
-def _has_own_rate(optimizer):
+def _has_own_rate(optimizer: keras.optimizers.Optimizer) -> bool:
     # Of a schedule the optimizer has a value, not a variable.
     return isinstance(optimizer.learning_rate, keras.Variable)

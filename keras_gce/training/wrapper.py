@@ -1,12 +1,14 @@
 """A model that trains another one, and stands for it elsewhere."""
 
-import types
 import warnings
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError, faq
 
@@ -16,10 +18,12 @@ __all__ = ["Wrapper", "classes_of", "is_distribution", "one_tensor", "reduction_
 class Wrapper(keras.Model):
     """Trains the model that it wraps, and stands for it elsewhere."""
 
+    # What it does, for the names of wrapped models.
+    NAME: ClassVar[str]
     # `Classifier` looks for it.
     wraps_model = True
 
-    def __init__(self, model, name=None):
+    def __init__(self, model: keras.Model, name: str | None = None) -> None:
         # Refuses several inputs or outputs, and what is not built.
         classifier = Classifier(model)
         num_classes, whole = classifier.num_classes, classifier.takes_whole_numbers
@@ -34,36 +38,47 @@ class Wrapper(keras.Model):
         self.looks = True
 
     @property
-    def classifier(self):
+    def classifier(self) -> Classifier:
         """The `Classifier` of the wrapped model, as it is compiled now."""
         return Classifier(self.model)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Runs the wrapped model."""
         if self._takes_whole_numbers:
             (images,) = tree.flatten(inputs)
             return self.classifier.outputs(images, training)
         return self.model(inputs, training=training)
 
-    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **kwargs):
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        *,
+        metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Compiles this model and the wrapped one; see `keras.Model.compile`."""
         super().compile(optimizer, loss, metrics=metrics, **kwargs)
         # Saved with the wrapped model, whose training can then be continued, and
         # which an attack through the training loss can be asked about.
         named = all(isinstance(metric, str) for metric in tree.flatten(metrics))
         self.model.compile(self.optimizer, loss, metrics=metrics if named else None)
 
-    def save(self, filepath, overwrite=True, **kwargs):
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves the wrapped model; see `keras.Model.save`."""
         self.model.save(filepath, overwrite=overwrite, **kwargs)
 
-    def save_weights(self, filepath, overwrite=True, **kwargs):
+    def save_weights(
+        self, filepath: Any, overwrite: bool = True, **kwargs: Any
+    ) -> None:
         """Saves the wrapped model's weights, as `save` saves the wrapped model."""
         self.model.save_weights(filepath, overwrite=overwrite, **kwargs)
 
-    def load_weights(self, filepath, **kwargs):
+    def load_weights(self, filepath: Any, **kwargs: Any) -> None:
         """Loads weights of the wrapped model; see `keras.Model.load_weights`."""
         self.model.load_weights(filepath, **kwargs)
 
-    def save_state(self, filepath):
+    def save_state(self, filepath: Any) -> None:
         """Saves all that a training continues from: optimizers, and the weights.
 
         Args:
@@ -71,20 +86,22 @@ class Wrapper(keras.Model):
         """
         super().save_weights(filepath)
 
-    def load_state(self, filepath):
+    def load_state(self, filepath: Any) -> None:
         """Loads what `save_state` saved."""
         super().load_weights(filepath)
 
-    def export(self, filepath, **kwargs):
+    def export(self, filepath: Any, **kwargs: Any) -> Any:
         """Exports the wrapped model; see `keras.Model.export`."""
         return self.model.export(filepath, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """Returns the wrapped model and the name."""
         model = keras.saving.serialize_keras_object(self.model)
         return {"model": model, "name": self.name}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Wrapper":
+        """Makes a wrapper again of what `get_config` returned."""
         return cls(
             **{
                 name: keras.saving.deserialize_keras_object(value)
@@ -92,7 +109,7 @@ class Wrapper(keras.Model):
             }
         )
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains; see `keras.Model.fit`.
 
         It looks at the first batch before it trains, and warns where accuracy has
@@ -107,7 +124,7 @@ class Wrapper(keras.Model):
         self._warn_at_chance(history)
         return history
 
-    def look(self, x, y):
+    def look(self, x: Any, y: Any) -> None:
         """Refuses a batch that can't be trained on; `fit` asks it of its first one.
 
         Args:
@@ -139,31 +156,22 @@ class Wrapper(keras.Model):
                 f"the model, or a distribution over them. Received: {seen}"
             )
 
-    def _look_at_first(self, x, y):
+    def _look_at_first(self, x: Any, y: Any) -> Any:
         """Looks at the first batch of what `fit` is given, and gives it back whole."""
         if y is not None:  # arrays
             some = slice(None, 1024)
             self.look(*(tree.map_structure(lambda a: a[some], one) for one in (x, y)))
             return x
-        if isinstance(x, types.GeneratorType):
-            first = next(x, None)
-            if first is not None:
-                self._look_at(first)
-                x = _again(first, x)
-        elif isinstance(x, keras.utils.PyDataset):
-            self._look_at(x[0])
-        elif x is not None and not hasattr(x, "shape"):
-            # A tf.data.Dataset or a torch DataLoader: iterables that begin anew.
-            first = next(iter(x), None)
-            if first is not None:
-                self._look_at(first)
-        return x
+        batches = iter(() if x is None else x)
+        first = next(batches, None)
+        if first is not None:
+            images, labels, _ = keras.utils.unpack_x_y_sample_weight(first)
+            self.look(images, labels)
+        # A generator has given its first batch away; a Dataset, a PyDataset and a
+        # DataLoader begin anew.
+        return _again(first, batches) if batches is x else x
 
-    def _look_at(self, batch):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        self.look(x, y)
-
-    def _warn_at_chance(self, history):
+    def _warn_at_chance(self, history: keras.callbacks.History) -> None:
         chance = 1 / self.num_classes
         # The share of the greatest class may be somewhat above 1 / K.
         most = chance + min(0.05 * (1 - chance), 0.5 * chance)
@@ -179,11 +187,11 @@ class Wrapper(keras.Model):
                 break
 
     @property
-    def _advice(self):
+    def _advice(self) -> str:
         return "Give a smaller learning rate"
 
 
-def one_tensor(name, structure):
+def one_tensor(name: str, structure: Any) -> Tensor:
     """Returns the one tensor of a structure."""
     tensors = tree.flatten(structure)
     if len(tensors) != 1:
@@ -193,18 +201,19 @@ def one_tensor(name, structure):
     return tensors[0]
 
 
-def _again(first, rest):
-    yield first
+def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    if first is not None:
+        yield first
     yield from rest
 
 
-def is_distribution(y, num_classes):
+def is_distribution(y: Any, num_classes: int) -> bool:
     """Whether labels have a column for each class."""
     shape = ops.convert_to_tensor(one_tensor("y", y)).shape
     return len(shape) == 2 and shape[-1] == num_classes
 
 
-def classes_of(y, num_classes):
+def classes_of(y: Any, num_classes: int) -> Tensor:
     """Integer labels of shape (N,) from any form that Keras's losses take."""
     y = ops.convert_to_tensor(one_tensor("y", y))
     if is_distribution(y, num_classes):
@@ -214,5 +223,9 @@ def classes_of(y, num_classes):
     return ops.cast(y, "int32")
 
 
-def reduction_of(loss):
-    return getattr(loss, "reduction", None) or "sum_over_batch_size"
+def reduction_of(loss: Any) -> str:
+    """Returns how a compiled loss is reduced; a name or a function as by default."""
+    for one in tree.flatten(loss):
+        if isinstance(one, keras.losses.Loss) and one.reduction is not None:
+            return one.reduction
+    return "sum_over_batch_size"
