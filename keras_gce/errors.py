@@ -21,11 +21,11 @@ class InputError(ValueError):
     """
 
 
-def one_line(error, most=500):
+def one_line(error: BaseException, most: int = 500) -> str:
     """Returns an error of another library in one line, its kind first."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:most]}"
 
 
-def faq(anchor):
+def faq(anchor: str) -> str:
     """Returns the end of a message whose matter takes more than a line to explain."""
     return f". See {FAQ}#{anchor}"

@@ -5,17 +5,20 @@ import functools
 import hashlib
 import json
 import types
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-__all__ = ["code_of", "describe", "fingerprint"]
+__all__ = ["PLAIN", "code_of", "describe", "fingerprint", "library_of"]
 
+# What JSON holds as it is.
 PLAIN = (str, int, float, bool, type(None))
 # Objects that hold each other end here.
 MAX_DEPTH = 8
 
 
-def fingerprint(*values):
+def fingerprint(*values: Any) -> str:
     """Returns a digest of values: the same in every process, for what does the same.
 
     Args:
@@ -34,7 +37,7 @@ def fingerprint(*values):
     return digest.hexdigest()
 
 
-def describe(value, depth=0):
+def describe(value: Any, depth: int = 0) -> Any:
     """Returns what a value is, as what JSON can hold, equal for equal values alone.
 
     A loss is its class and configuration, a layer its class and weights. A function is
@@ -46,7 +49,7 @@ def describe(value, depth=0):
     if depth > MAX_DEPTH:
         return type(value).__qualname__
 
-    def inner(one):
+    def inner(one: Any) -> Any:
         return describe(one, depth + 1)
 
     if isinstance(value, np.generic):
@@ -72,6 +75,7 @@ def describe(value, depth=0):
     if dataclasses.is_dataclass(value):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {"class": _name(type(value)), "fields": inner(fields)}
+    # By what it has: this file does without Keras.
     if hasattr(value, "get_weights"):  # A layer or a model of Keras.
         return {
             "class": _name(type(value)),
@@ -82,21 +86,21 @@ def describe(value, depth=0):
     return _object(value, inner)
 
 
-def _object(value, inner):
+def _object(value: Any, inner: Callable[[Any], Any]) -> dict[str, Any]:
     """An instance: its class, its configuration, and what it does when called."""
-    found = {"class": _name(type(value))}
-    if hasattr(value, "get_config"):
+    found: dict[str, Any] = {"class": _name(type(value))}
+    if hasattr(value, "get_config"):  # A loss of Keras.
         config = dict(value.get_config())
         config.pop("name", None)  # Keras numbers them.
         found["config"] = inner(config)
     # Of a configuration that names a function alone.
     if isinstance(getattr(value, "fn", None), types.FunctionType):
         found["fn"] = inner(value.fn)
-    if _is_of_keras(type(value)):
+    if _is_known(type(value)):
         return found
     for name in ("call", "__call__"):
         function = getattr(type(value), name, None)
-        if isinstance(function, types.FunctionType) and not _is_of_keras(function):
+        if isinstance(function, types.FunctionType) and not _is_known(function):
             found[name] = inner(function)
     found["attributes"] = inner(
         {
@@ -108,8 +112,10 @@ def _object(value, inner):
     return found
 
 
-def _function(function, inner):
-    if _is_of_keras(function):
+def _function(
+    function: types.FunctionType, inner: Callable[[Any], Any]
+) -> str | dict[str, Any]:
+    if _is_known(function):
         return _name(function)
     code = function.__code__
     around = {}
@@ -134,7 +140,7 @@ def _function(function, inner):
     }
 
 
-def _names(code):
+def _names(code: types.CodeType) -> set[str]:
     """The names that a function's code and the code inside it look up."""
     names = set(code.co_names)
     for one in code.co_consts:
@@ -143,7 +149,7 @@ def _names(code):
     return names
 
 
-def _constant(value):
+def _constant(value: Any) -> str | list[Any]:
     if isinstance(value, types.CodeType):
         return _code(value)
     if isinstance(value, frozenset):  # Whose order is that of this process's hashes.
@@ -151,20 +157,29 @@ def _constant(value):
     return repr(value)
 
 
-def _code(code):
+def _code(code: types.CodeType) -> list[Any]:
     """The instructions and constants of a function, without where they stand."""
     constants = [_constant(one) for one in code.co_consts]
     return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)]
 
 
-def code_of(function):
+def code_of(function: types.FunctionType) -> list[Any]:
     """Returns what a function's own code is, as what JSON can hold."""
     return _code(function.__code__)
 
 
-def _name(value):
-    return f"{value.__module__}.{value.__qualname__}"
+def _name(value: Any) -> str:
+    # Keras and we move classes between files, and a checkpoint has to outlive that.
+    module = library_of(value) if _is_known(value) else value.__module__
+    return f"{module}.{value.__qualname__}"
 
 
-def _is_of_keras(value):
-    return (value.__module__ or "").split(".")[0] in ("keras", "keras_gce")
+def library_of(value: Any) -> str:
+    """Returns the name of the package that a class or a function comes from."""
+    # Functions of other languages have none, or `None`.
+    return (getattr(value, "__module__", None) or "").split(".")[0]
+
+
+def _is_known(value: Any) -> bool:
+    """Whether a class or a function is Keras's or ours: its name says what it does."""
+    return library_of(value) in ("keras", "keras_gce")

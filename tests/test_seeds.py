@@ -27,6 +27,7 @@ def draws():
     return found
 
 
+@pytest.mark.seam
 def test_inside_it_is_keras_s_seed():
     keras.utils.set_random_seed(3)
     expected = draws()
@@ -40,6 +41,7 @@ def test_inside_it_is_keras_s_seed():
         draws()
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("seed", [3, 4])
 @pytest.mark.parametrize("fails", [False, True])
 def test_afterwards_the_streams_go_on(seed, fails):
@@ -100,6 +102,7 @@ if keras.backend.backend() == "tensorflow":
 """
 
 
+@pytest.mark.integration
 def test_where_there_was_no_seed_there_is_none():
     subprocess.run([sys.executable, "-c", UNSEEDED], check=True)
 

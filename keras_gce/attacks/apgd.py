@@ -1,21 +1,33 @@
 """Auto-PGD: PGD that chooses its step size itself."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.ball import TensorSeed, interval, normalize, project, round_down
+from keras_gce.attacks.ball import (
+    TensorSeed,
+    interval,
+    normalize,
+    project,
+    random_direction,
+    round_down,
+)
 from keras_gce.attacks.base import BallAttack, LossAttack, serializable
+from keras_gce.attacks.batch import State, by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
+    likeliest_wrong,
     objective,
     off_the_spot,
     succeeds,
     targeted_dlr,
 )
-from keras_gce.checks import check_integer
+from keras_gce.checks import Tensor, check_integer
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["APGD", "APGDT"]
@@ -62,15 +74,24 @@ class APGD(LossAttack):
     restarts: int = 1
     eot_iter: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self)
+        check_integer("steps", self.steps, least=1)
+        check_integer("restarts", self.restarts, least=1)
         check_integer("eot_iter", self.eot_iter, least=1)
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images."""
         return _run(self, classifier, x, y, seed, stop_early, self.eot_iter)
 
-    def objective(self, classifier):
+    def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
         loss = objective(self.loss, classifier)
         return lambda y, _, z: loss(y, z)
 
@@ -110,9 +131,10 @@ class APGDT(BallAttack):
     restarts: int = 1
     num_targets: int = 9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self)
+        check_integer("steps", self.steps, least=1)
+        check_integer("restarts", self.restarts, least=1)
         check_integer("num_targets", self.num_targets, least=1)
         if self.targeted:
             raise InputError(
@@ -121,11 +143,12 @@ class APGDT(BallAttack):
             )
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The attack's name in reports."""
         return "APGD-T"
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses a model of fewer than 4 classes."""
         super().check(classifier, x, y)
         if classifier.num_classes < 4:
             raise InputError(
@@ -134,75 +157,81 @@ class APGDT(BallAttack):
                 f"Received: {classifier.num_classes} classes"
             )
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images, towards one class after the other."""
         targets = min(self.num_targets, classifier.num_classes - 1)
         return _run(self, classifier, x, y, seed, stop_early, 1, targets)
 
-    def objective(self, classifier):
+    def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
         return targeted_dlr
 
 
-def _check(attack):
-    check_integer("steps", attack.steps, least=1)
-    check_integer("restarts", attack.restarts, least=1)
-
-
-def _run(attack, classifier, x, y, seed, stop_early, passes, targets=0):
-    steps = attack.steps
+def _run(
+    attack: APGD | APGDT,
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: int | None,
+    stop_early: bool,
+    passes: int,
+    targets: int = 0,
+) -> Tensor:
     return attack.compiled(
         classifier,
-        lambda *args, **kwargs: _perturb(
-            attack, targets, passes, *args, **kwargs, stop_early=stop_early
-        ),
+        functools.partial(_perturb, attack, targets, passes, stop_early),
         batch=(x, y),
         key=(targets, passes, stop_early),
         settings={
             "eps": round_down(attack.reach),
-            "steps": np.int32(steps),
+            "steps": np.int32(attack.steps),
             "restarts": np.int32(attack.restarts),
             # The authors' 22%, 6% and 3% of the steps.
-            "first_look": np.int32(max(int(0.22 * steps), 1)),
-            "least_look": np.int32(max(int(0.06 * steps), 1)),
-            "sooner": np.int32(max(int(0.03 * steps), 1)),
+            "first_look": np.int32(max(int(0.22 * attack.steps), 1)),
+            "least_look": np.int32(max(int(0.06 * attack.steps), 1)),
+            "sooner": np.int32(max(int(0.03 * attack.steps), 1)),
             "seed": attack.draw_seed(seed),
         },
     )
 
 
 def _perturb(
-    attack,
-    targets,
-    passes,
-    classifier,
-    x,
-    y,
-    eps,
-    steps,
-    restarts,
-    first_look,
-    least_look,
-    sooner,
-    seed,
-    stop_early,
-):
-    logits, loss = classifier.logits, attack.objective(classifier)
+    attack: APGD | APGDT,
+    targets: int,
+    passes: int,
+    stop_early: bool,
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    eps: Tensor,
+    steps: Tensor,
+    restarts: Tensor,
+    first_look: Tensor,
+    least_look: Tensor,
+    sooner: Tensor,
+    seed: Tensor,
+) -> Tensor:
+    logits, loss = classifier.logits, attack._ascended(classifier)
     sign = -1.0 if attack.targeted else 1.0
-    by_example = (-1,) + (1,) * (len(x.shape) - 1)
 
-    def values(images, y, target):
-        z = logits(images)
-        return sign * loss(y, target, z), z
+    def gradient_at(images: Tensor, y: Tensor, target: Tensor) -> State:
+        def values(v: Tensor) -> tuple[Tensor, Tensor]:
+            z = logits(v)
+            return sign * loss(y, target, z), z
 
-    def gradient_at(images, y, target):
-        def once():
-            return gradient_of(
-                classifier, lambda v: values(v, y, target), images, attack.bounds
-            )
+        def once() -> State:
+            return gradient_of(classifier, values, images, attack.bounds)
 
         if passes == 1:
             return once()
 
-        def add(i, gradient, value, _):
+        def add(i: Tensor, gradient: Tensor, value: Tensor, _: Tensor) -> State:
             more, another, z = once()
             return i + 1, gradient + more / passes, value + another / passes, z
 
@@ -212,29 +241,20 @@ def _perturb(
 
     limits = interval(x, eps, attack.bounds) if attack.norm == "linf" else ()
 
-    def keep(x_adv, x, limits):
+    def keep(x_adv: Tensor, x: Tensor, limits: State) -> Tensor:
         if limits:
             return ops.clip(x_adv, *limits)
         return project(x_adv, x, eps, attack.bounds)
 
-    def start(restart, x, limits):
-        here = TensorSeed(seed, restart)
-        if attack.norm == "l2":
-            noise = normalize(here.normal(ops.shape(x)), "l2")
-        else:
-            noise = here.uniform(ops.shape(x), -1.0, 1.0)
-            axes = tuple(range(1, len(x.shape)))
-            most = ops.max(ops.abs(noise), axis=axes, keepdims=True)
-            noise = noise / ops.maximum(most, 1e-12)
+    def start(restart: Tensor, x: Tensor, limits: State) -> Tensor:
+        noise = random_direction(x, attack.norm, TensorSeed(seed, restart))
         return keep(x + eps * noise, x, limits)
 
-    def choose(condition, a, b):
-        return ops.where(ops.reshape(condition, by_example), a, b)
-
-    def step(i, state):
+    def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         kept, kept_value, won, x, y, wrong, now, before, *rest = state
         best, best_gradient, best_value, size, last, seen, *looks = rest
-        rises, since, look, halved, *limits = looks
+        rises, since, look, halved, *ends = looks
+        limits = tuple(ends)
         first = ops.equal(i % (steps + 1), 0)
         restart = i // (steps + 1)
         now = ops.cond(first, lambda: start(restart, x, limits), lambda: now)
@@ -279,7 +299,7 @@ def _perturb(
         look = ops.where(looking, sooner_look, look)
 
         direction = normalize(gradient, attack.norm)
-        moved = keep(here + ops.reshape(size, by_example) * direction, x, limits)
+        moved = keep(here + by_example(size, x) * direction, x, limits)
         weight = ops.where(first, 1.0, MOMENTUM)
         moved = now + weight * (moved - now) + (1 - weight) * (now - before)
         state = (kept, kept_value, won, x, y, wrong, keep(moved, x, limits), now)
@@ -287,17 +307,13 @@ def _perturb(
         state += (rises, since, look, halved, *limits)
         return state, success if stop_early else ops.zeros_like(success)
 
-    # The wrong classes, the likeliest first.
     wrong = ops.zeros_like(y)[:, None]
     if targets:
-        z = logits(x)
-        true = ops.one_hot(y, z.shape[-1], dtype="bool")
-        wrong = ops.top_k(ops.where(true, -np.inf, z), targets)[1]
+        wrong = likeliest_wrong(y, logits(x), targets)
     number = ops.zeros_like(y, dtype="float32")
     count, no = ops.zeros_like(y), ops.zeros_like(y, dtype="bool")
-    state = (x, number - np.inf, no, x, y, wrong, x, x)
+    state: State = (x, number - np.inf, no, x, y, wrong, x, x)
     state += (x, ops.zeros_like(x), number, number, number, number)
     state += (count, count, count, no, *limits)
-    return backend.while_active(step, state, (steps + 1) * restarts * max(targets, 1))[
-        0
-    ]
+    rounds = (steps + 1) * restarts * max(targets, 1)
+    return backend.while_active(step, state, rounds)[0]

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 
 from keras_gce.attacks.apgd import APGD, APGDT
-from keras_gce.attacks.base import BallAttack, serializable
+from keras_gce.attacks.base import Attack, BallAttack, serializable
 from keras_gce.attacks.fab import FAB
 from keras_gce.attacks.square import Square
+from keras_gce.checks import Tensor
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["AutoAttack"]
@@ -51,7 +53,7 @@ class AutoAttack(BallAttack):
 
     ensemble = "AutoAttack"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.version not in VERSIONS:
             raise InputError(
@@ -65,12 +67,12 @@ class AutoAttack(BallAttack):
             )
 
     @property
-    def rows(self):
+    def rows(self) -> tuple[Attack, ...]:
         """The attacks, in their order."""
         return self.attacks
 
     @property
-    def attacks(self):
+    def attacks(self) -> tuple[Attack, ...]:
         """The attacks, in their order."""
         common = self.ball
         if self.version == "rand":
@@ -89,7 +91,8 @@ class AutoAttack(BallAttack):
             )
         return (APGD(**common), *targeted, Square(**common))
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses what one of its attacks can't run on."""
         num_classes = classifier.num_classes
         least = 3 if self.version == "rand" else 4
         if num_classes < least:
@@ -101,7 +104,15 @@ class AutoAttack(BallAttack):
         for attack in self.attacks:
             attack.check(classifier, x, y)
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images: each attack those that are left."""
         x_adv = np.array(x)
         left = np.flatnonzero(classifier.right(x, y))
         for attack in self.attacks:

@@ -1,15 +1,20 @@
 """Staying in the ball around an image, and starting at random inside it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 from keras_gce import backend
+from keras_gce.checks import Tensor
 
 __all__ = [
     "TensorSeed",
     "interval",
     "normalize",
     "project",
+    "random_direction",
     "random_point",
     "round_down",
 ]
@@ -24,26 +29,28 @@ class TensorSeed:
             traced once, and would draw the same numbers in each round without it.
     """
 
-    def __init__(self, state, restart=0):
+    def __init__(self, state: Tensor, restart: Tensor = 0) -> None:
         restart = ops.cast(restart, "int32")
         # Room for the draws of one start.
         self._state = state + ops.stack([ops.zeros_like(restart), 16 * restart])
 
-    def uniform(self, shape, low=0.0, high=1.0):
+    def uniform(
+        self, shape: Sequence[Any], low: float = 0.0, high: float = 1.0
+    ) -> Tensor:
         """Draws float32 numbers uniformly from [low, high)."""
         return low + (high - low) * backend.uniform(shape, self._next())
 
-    def normal(self, shape):
+    def normal(self, shape: Sequence[Any]) -> Tensor:
         """Draws float32 numbers of mean 0 and deviation 1."""
         return backend.normal(shape, self._next())
 
-    def _next(self):
+    def _next(self) -> Tensor:
         state = self._state
         self._state = state + ops.convert_to_tensor([0, 1], dtype="int32")
         return state
 
 
-def round_down(value):
+def round_down(value: float) -> np.float32:
     """Returns the greatest float32 that is not above `value`."""
     rounded = np.float32(value)
     if float(rounded) > float(value):
@@ -51,7 +58,9 @@ def round_down(value):
     return rounded
 
 
-def interval(x, eps, bounds):
+def interval(
+    x: Tensor, eps: Tensor, bounds: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
     """Returns the least and greatest images within `eps` of `x`, and `bounds`.
 
     Exactly within: where x + eps is rounded outwards, it is taken back. Of an image
@@ -64,7 +73,7 @@ def interval(x, eps, bounds):
     )
 
 
-def _add_not_above(x, eps):
+def _add_not_above(x: Tensor, eps: Tensor) -> Tensor:
     total = x + eps
     # Knuth's TwoSum: total + error is x + eps without rounding.
     added = total - x
@@ -73,7 +82,9 @@ def _add_not_above(x, eps):
     return ops.where(error < 0, inward, total)
 
 
-def project(x_adv, x, eps, bounds):
+def project(
+    x_adv: Tensor, x: Tensor, eps: Tensor, bounds: tuple[float, float]
+) -> Tensor:
     """Returns `x_adv` moved into the l2 ball of radius `eps` around `x`."""
     delta = x_adv - x
     # The sum of the squares is rounded too; this is within 1e-6 all the same.
@@ -81,7 +92,7 @@ def project(x_adv, x, eps, bounds):
     return ops.clip(x + delta * factor, *bounds)
 
 
-def normalize(gradient, norm):
+def normalize(gradient: Tensor, norm: str) -> Tensor:
     """Returns the steepest direction of length 1 in `norm`; 0 for a gradient of 0.
 
     NaN counts as 0.
@@ -97,18 +108,28 @@ def normalize(gradient, norm):
     return scaled / ops.maximum(_l2(scaled), 1e-30)
 
 
-def random_point(x, eps, norm, seed):
+def random_direction(x: Tensor, norm: str, seed: TensorSeed) -> Tensor:
+    """Returns a random direction for each of the images `x`, of length 1 in `norm`."""
+    if norm == "l2":
+        return normalize(seed.normal(ops.shape(x)), "l2")
+    noise = seed.uniform(ops.shape(x), -1.0, 1.0)
+    axes = tuple(range(1, len(x.shape)))
+    most = ops.max(ops.abs(noise), axis=axes, keepdims=True)
+    return noise / ops.maximum(most, 1e-12)
+
+
+def random_point(x: Tensor, eps: Tensor, norm: str, seed: TensorSeed) -> Tensor:
     """Returns points drawn uniformly from the balls around the images `x`."""
     shape = ops.shape(x)
     if norm == "linf":
         return x + seed.uniform(shape, -1.0, 1.0) * eps
-    direction = normalize(seed.normal(shape), "l2")
+    direction = random_direction(x, "l2", seed)
     radius_shape = (shape[0],) + (1,) * (len(shape) - 1)
     features = int(np.prod(x.shape[1:]))
     radius = seed.uniform(radius_shape) ** (1 / features)
     return x + direction * radius * eps
 
 
-def _l2(x):
+def _l2(x: Tensor) -> Tensor:
     axes = tuple(range(1, len(x.shape)))
     return ops.sqrt(ops.sum(ops.square(x), axis=axes, keepdims=True))

@@ -3,14 +3,15 @@
 import dataclasses
 import math
 import random
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, cast
 
 import keras
 import numpy as np
 
 from keras_gce import backend
 from keras_gce.attacks.objectives import check_loss
-from keras_gce.checks import check_number, check_seed
+from keras_gce.checks import Tensor, check_number, check_seed
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -21,14 +22,14 @@ NORMS = ("linf", "l2")
 FAR = 1e6
 
 
-def serializable(cls):
+def serializable(cls: Any) -> Any:
     """Lets Keras serialize a class of settings, a dataclass, by its fields."""
 
-    def get_config(self):
+    def get_config(self: Any) -> dict[str, Any]:
         fields = dataclasses.fields(self)
         return {field.name: getattr(self, field.name) for field in fields}
 
-    def from_config(cls, config):
+    def from_config(cls: Any, config: dict[str, Any]) -> Any:
         deserialize = keras.saving.deserialize_keras_object
         return cls(**{name: deserialize(value) for name, value in config.items()})
 
@@ -67,22 +68,22 @@ class Attack:
         InputError: If an argument is not as described.
     """
 
-    bounds: tuple = (0.0, 1.0)
+    bounds: tuple[float, float] = (0.0, 1.0)
     targeted: bool = False
     seed: int | None = None
 
     # Without annotations, which would give a child's fields their places.
     engine = "keras_gce"
-    eps = None
-    norm = None
-    loss = None
-    ensemble = None
-    unavailable = None
+    eps = cast(float | None, None)
+    norm = cast(str | None, None)
+    loss = cast(Any, None)
+    ensemble = cast(str | None, None)
+    unavailable = cast(str | None, None)
     needs_gradient = True
     trains = False
     random_start = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             low, high = (float(bound) for bound in self.bounds)
         except (TypeError, ValueError):
@@ -101,16 +102,16 @@ class Attack:
             check_seed(self.seed)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The attack's name in reports."""
         return type(self).__name__
 
     @property
-    def rows(self):
+    def rows(self) -> "tuple[Attack, ...]":
         """The attacks that it consists of, in their order: itself, or an ensemble's."""
         return (self,)
 
-    def __call__(self, model, x, y):
+    def __call__(self, model: keras.Model | Classifier, x: Any, y: Any) -> Tensor:
         """Perturbs the images `x` so that `model` errs.
 
         Args:
@@ -133,7 +134,7 @@ class Attack:
         self.check(classifier, x, y)
         return backend.on_host(self.run(classifier, x, y))
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
         """Refuses what the attack can't run on, before any work is done.
 
         Args:
@@ -145,34 +146,51 @@ class Attack:
             InputError: If it can't run on that.
         """
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
         """Perturbs checked images. With `stop_early` an example ends at success."""
         raise NotImplementedError
 
-    def targets(self, classifier, x, y, seed):
+    def targets(
+        self, classifier: Classifier, x: np.ndarray, y: np.ndarray, seed: int
+    ) -> np.ndarray | None:
         """Returns the class that each example is moved to; `None`: any wrong one."""
         return None
 
-    def with_loss(self, loss):
+    def with_loss(self, loss: Any) -> "Attack":
         """Returns the same attack, ascending `loss` where it ascends one of choice."""
         return self
 
-    def with_bounds(self, bounds):
+    def with_bounds(self, bounds: tuple[float, float]) -> "Attack":
         """Returns the same attack within other bounds."""
         return dataclasses.replace(self, bounds=bounds)
 
     @property
-    def ball(self):
+    def ball(self) -> dict[str, Any]:
         """Dict of the settings that another attack in the same ball has too."""
         return {n: getattr(self, n) for n in ("eps", "norm", "bounds", "seed")}
 
-    def draw_seed(self, seed=None):
+    def draw_seed(self, seed: int | None = None) -> int:
         """Returns the seed of a call: that given, the attack's own, or a new one."""
         if seed is not None:
             return seed
         return random.getrandbits(31) if self.seed is None else self.seed
 
-    def compiled(self, classifier, fn, batch, settings, key=(), jit_compile=False):
+    def compiled(
+        self,
+        classifier: Classifier,
+        fn: Callable[..., Any],
+        batch: tuple[Tensor, ...],
+        settings: dict[str, Any],
+        key: Hashable = (),
+        jit_compile: bool | str = False,
+    ) -> Any:
         """Runs `fn(classifier, *batch, **settings)`, compiled once a model and attack.
 
         Args:
@@ -219,7 +237,7 @@ class BallAttack(Attack):
     eps: float = dataclasses.field()
     norm: str = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("eps", self.eps, least=0)
         if self.norm not in NORMS:
@@ -228,7 +246,7 @@ class BallAttack(Attack):
             )
 
     @property
-    def reach(self):
+    def reach(self) -> float:
         """The radius, or one that holds every image where squares could overflow."""
         return min(self.eps, FAR * (self.bounds[1] - self.bounds[0]))
 
@@ -254,11 +272,12 @@ class LossAttack(BallAttack):
     loss: Any = "crossentropy"
     jit_compile: Any = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_loss(self.loss)
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses a loss that the model doesn't have."""
         super().check(classifier, x, y)
         if self.loss == "training":
             classifier.check_loss()
@@ -268,6 +287,6 @@ class LossAttack(BallAttack):
                 f"Received: {classifier.num_classes} classes"
             )
 
-    def with_loss(self, loss):
+    def with_loss(self, loss: Any) -> "LossAttack":
         """Returns the same attack, ascending `loss`."""
         return dataclasses.replace(self, loss=loss)

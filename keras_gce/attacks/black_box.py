@@ -15,8 +15,9 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import Attack, BallAttack, serializable
+from keras_gce.attacks.batch import State, choose
 from keras_gce.attacks.objectives import margin, succeeds
-from keras_gce.checks import check_integer, check_shape
+from keras_gce.checks import Tensor, check_integer, check_shape
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -48,11 +49,19 @@ class RandomNoise(BallAttack):
 
     needs_gradient = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("samples", self.samples, least=1)
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images; an example ends at success in any case."""
         return self.compiled(
             classifier,
             self._sample,
@@ -64,10 +73,18 @@ class RandomNoise(BallAttack):
             },
         )
 
-    def _sample(self, classifier, x, y, eps, samples, seed):
+    def _sample(
+        self,
+        classifier: Classifier,
+        x: Tensor,
+        y: Tensor,
+        eps: Tensor,
+        samples: Tensor,
+        seed: Tensor,
+    ) -> Tensor:
         sign = -1.0 if self.targeted else 1.0
 
-        def step(i, state):
+        def step(i: Tensor, state: State) -> tuple[State, Tensor]:
             best, best_lead, x, y = state
             point = random_point(x, eps, self.norm, TensorSeed(seed, i))
             if self.norm == "linf":
@@ -78,8 +95,7 @@ class RandomNoise(BallAttack):
             lead = sign * margin(y, z)
             success = succeeds(y, z, self.targeted)
             better = success | (lead > best_lead)
-            shape = (-1,) + (1,) * (len(x.shape) - 1)
-            best = ops.where(ops.reshape(better, shape), point, best)
+            best = choose(better, point, best)
             return (best, ops.where(better, lead, best_lead), x, y), success
 
         lead = ops.zeros_like(y, dtype="float32") - np.inf
@@ -113,7 +129,7 @@ class Transfer(Attack):
 
     needs_gradient = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.attack, Attack):
             raise InputError(
@@ -121,28 +137,20 @@ class Transfer(Attack):
                 f"Received: attack={self.attack!r}"
             )
         object.__setattr__(self, "source", Classifier(self.source).model)
-        for name in ("bounds", "targeted", "seed"):
+        for name in ("bounds", "targeted", "seed", "eps", "norm"):
             object.__setattr__(self, name, getattr(self.attack, name))
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The attack's name in reports."""
         return f"Transfer {self.attack.name}"
 
-    @property
-    def eps(self):
-        """The attack's radius, or `None`."""
-        return self.attack.eps
-
-    @property
-    def norm(self):
-        """The norm of the attack's ball, or `None`."""
-        return self.attack.norm
-
-    def with_bounds(self, bounds):
+    def with_bounds(self, bounds: tuple[float, float]) -> "Transfer":
+        """Returns the same attack within other bounds."""
         return dataclasses.replace(self, attack=self.attack.with_bounds(bounds))
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses what the attack can't run on, on the source."""
         source = Classifier(self.source)
         if source.num_classes != classifier.num_classes:
             raise InputError(
@@ -152,7 +160,15 @@ class Transfer(Attack):
         check_shape(x.shape, source.input_shape)
         self.attack.check(source, x, y)
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images, on the source."""
         source = Classifier(self.source)
         x, y = source.check(x, y, self.bounds)
         # To the end: what just fools the source seldom fools another model.

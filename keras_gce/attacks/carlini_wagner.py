@@ -1,6 +1,7 @@
 """Carlini and Wagner's attack: the least l2 distortion that reaches the goal."""
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,9 +9,11 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.base import serializable
+from keras_gce.attacks.batch import State, choose
 from keras_gce.attacks.objectives import gradient_of, margin, succeeds
 from keras_gce.attacks.targets import TargetAttack
-from keras_gce.checks import check_integer, check_number
+from keras_gce.checks import Tensor, check_integer, check_number
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["CarliniWagnerL2"]
@@ -64,9 +67,15 @@ class CarliniWagnerL2(TargetAttack):
     initial_const: float = 1e-3
     learning_rate: float = 5e-3
 
-    TARGETS: ClassVar[tuple] = ("random", "least_likely", "best", "worst", None)
+    TARGETS: ClassVar[tuple[str | None, ...]] = (
+        "random",
+        "least_likely",
+        "best",
+        "worst",
+        None,
+    )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("confidence", self.confidence, least=0)
         check_integer("binary_search_steps", self.binary_search_steps, least=1)
@@ -77,20 +86,29 @@ class CarliniWagnerL2(TargetAttack):
             if value == 0:
                 raise InputError(f"`{name}` must be > 0. Received: {name}={value!r}")
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
-        # The least distortion is looked for in any case.
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images; the least distortion is looked for in any case."""
         if not self.targeted and self.target in ("best", "worst"):
             return self._all_targets(classifier, x, y)
         targets = self.targets(classifier, x, y, self.draw_seed(seed))
         return self._minimise(classifier, x, y if targets is None else targets)[0]
 
-    def _minimise(self, classifier, x, classes):
+    def _minimise(
+        self, classifier: Classifier, x: np.ndarray, classes: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
         """Returns the images and their squared distortion, inf for a failure."""
         low, high = self.bounds
         away = not self.targeted and self.target is None
         return self.compiled(
             classifier,
-            lambda *args, **kwargs: _perturb(*args, **kwargs, away=away),
+            functools.partial(_perturb, away=away),
             batch=(x, classes),
             settings={
                 "confidence": np.float32(self.confidence),
@@ -104,7 +122,9 @@ class CarliniWagnerL2(TargetAttack):
             key=away,
         )
 
-    def _all_targets(self, classifier, x, y):
+    def _all_targets(
+        self, classifier: Classifier, x: np.ndarray, y: np.ndarray
+    ) -> np.ndarray:
         num_classes, worst = classifier.num_classes, self.target == "worst"
         chosen, distortion = np.array(x), None
         for offset in range(1, num_classes):
@@ -121,33 +141,32 @@ class CarliniWagnerL2(TargetAttack):
 
 
 def _perturb(
-    classifier,
-    x,
-    classes,
-    confidence,
-    search_steps,
-    max_iterations,
-    initial_const,
-    learning_rate,
-    low,
-    high,
-    away,
-):
+    classifier: Classifier,
+    x: Tensor,
+    classes: Tensor,
+    confidence: Tensor,
+    search_steps: Tensor,
+    max_iterations: Tensor,
+    initial_const: Tensor,
+    learning_rate: Tensor,
+    low: Tensor,
+    high: Tensor,
+    away: bool,
+) -> tuple[Tensor, Tensor]:
     axes = tuple(range(1, len(x.shape)))
-    by_example = (-1,) + (1,) * len(axes)
     sign = -1.0 if away else 1.0
     middle, half, span = (low + high) / 2, (high - low) / 2, high - low
     check_every = ops.maximum(max_iterations // 10, 1)
 
-    def image(w):
+    def image(w: Tensor) -> Tensor:
         # Rounding may leave the bounds by one unit.
         return ops.clip(middle + half * ops.tanh(w), low, high)
 
-    def minimise(best, best_squared, const):
-        def step(i, state):
+    def minimise(best: Tensor, best_squared: Tensor, const: Tensor) -> State:
+        def step(i: Tensor, state: State) -> tuple[State, Tensor]:
             best, best_squared, found, w, m, v, x, classes, const, before = state
 
-            def values(w):
+            def values(w: Tensor) -> tuple[Tensor, State]:
                 x_adv = image(w)
                 z = classifier.logits(x_adv)
                 squared = ops.sum(ops.square((x_adv - x) / span), axis=axes)
@@ -162,7 +181,7 @@ def _perturb(
             success = succeeds(classes, z, targeted=not away)
             success = success & ((lead >= confidence) | ops.isnan(lead))
             better = success & (squared < best_squared)
-            best = ops.where(ops.reshape(better, by_example), x_adv, best)
+            best = choose(better, x_adv, best)
             best_squared = ops.where(better, squared, best_squared)
             # Adam, with its usual settings.
             t = ops.cast(i + 1, "float32")
@@ -190,7 +209,14 @@ def _perturb(
             step, (*state, before), max_iterations, num_results=3
         )
 
-    def search(k, lower, upper, const, best, best_squared):
+    def search(
+        k: Tensor,
+        lower: Tensor,
+        upper: Tensor,
+        const: Tensor,
+        best: Tensor,
+        best_squared: Tensor,
+    ) -> State:
         best, best_squared, found = minimise(best, best_squared, const)
         upper = ops.where(found, ops.minimum(upper, const), upper)
         lower = ops.where(found, lower, ops.maximum(lower, const))

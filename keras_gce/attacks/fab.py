@@ -1,6 +1,7 @@
 """FAB: walks along the decision boundary to its nearest point."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from keras import ops
@@ -10,11 +11,19 @@ from keras_gce.attacks.ball import (
     TensorSeed,
     interval,
     project,
+    random_direction,
     round_down,
 )
 from keras_gce.attacks.base import BallAttack, serializable
-from keras_gce.attacks.objectives import gradient_of, of_class, succeeds
-from keras_gce.checks import check_integer
+from keras_gce.attacks.batch import State, by_example, choose
+from keras_gce.attacks.objectives import (
+    gradient_of,
+    likeliest_wrong,
+    of_class,
+    succeeds,
+)
+from keras_gce.checks import Tensor, check_integer
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["FAB"]
@@ -63,7 +72,7 @@ class FAB(BallAttack):
     restarts: int = 1
     num_targets: int | None = 9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("steps", self.steps, least=1)
         check_integer("restarts", self.restarts, least=1)
@@ -76,15 +85,23 @@ class FAB(BallAttack):
             )
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The attack's name in reports."""
         return "FAB" if self.num_targets is None else "FAB-T"
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images."""
         targets = min(self.num_targets or 0, classifier.num_classes - 1)
         return self.compiled(
             classifier,
-            lambda *args, **kwargs: _walk(self, targets, stop_early, *args, **kwargs),
+            functools.partial(_walk, self, targets, stop_early),
             batch=(x, y),
             settings={
                 "eps": round_down(self.reach),
@@ -96,43 +113,49 @@ class FAB(BallAttack):
         )
 
 
-def _walk(attack, targets, stop_early, classifier, x, y, eps, steps, restarts, seed):
+def _walk(
+    attack: FAB,
+    targets: int,
+    stop_early: bool,
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    eps: Tensor,
+    steps: Tensor,
+    restarts: Tensor,
+    seed: Tensor,
+) -> Tensor:
     logits = classifier.logits
     axes = tuple(range(1, len(x.shape)))
     low, high = attack.bounds
 
-    def length(delta, norm=attack.norm):
+    def length(delta: Tensor, norm: str = attack.norm) -> Tensor:
         if norm == "linf":
             return ops.max(ops.abs(delta), axis=axes, keepdims=True)
         if norm == "l1":
             return ops.sum(ops.abs(delta), axis=axes, keepdims=True)
         return ops.sqrt(ops.sum(ops.square(delta), axis=axes, keepdims=True))
 
-    def random_start(x, start):
-        here = TensorSeed(seed, start)
-        if attack.norm == "linf":
-            noise = here.uniform(ops.shape(x), -1.0, 1.0)
-        else:
-            noise = here.normal(ops.shape(x))
-        noise = noise / ops.maximum(length(noise), 1e-12)
+    def random_start(x: Tensor, start: Tensor) -> Tensor:
+        noise = random_direction(x, attack.norm, TensorSeed(seed, start))
         return ops.clip(x + eps / 2 * noise, low, high)
 
-    def clear(z):
+    def clear(z: Tensor) -> Tensor:
         # A lead that counts. Aimed at a lead of 0 the walk ends where rounding decides.
         return 2e-5 * ops.max(ops.abs(z), axis=-1)
 
-    def boundary(now, y, target):
+    def boundary(now: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Returns by how much a wrong class leads clearly, and the gradient of that."""
         if targets:
 
-            def lead(v):
+            def lead(v: Tensor) -> tuple[Tensor, Tensor]:
                 z = logits(v)
                 return of_class(target, z) - of_class(y, z), z
 
             gradient, value, z = gradient_of(classifier, lead, now, attack.bounds)
             return value - clear(z), gradient
 
-        def leads(v):
+        def leads(v: Tensor) -> tuple[State, Tensor]:
             z = logits(v)
             true = of_class(y, z)
             return tuple(z[:, k] - true for k in range(z.shape[-1])), z
@@ -150,12 +173,10 @@ def _walk(attack, targets, stop_early, classifier, x, y, eps, steps, restarts, s
             nearer = far < nearest
             nearest = ops.where(nearer, far, nearest)
             chosen = ops.where(nearer, value, chosen)
-            steepest = ops.where(ops.reshape(nearer, by_example), gradient, steepest)
+            steepest = choose(nearer, gradient, steepest)
         return chosen - clear(z), steepest
 
-    by_example = (-1,) + (1,) * len(axes)
-
-    def step(i, state):
+    def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         best, least, now, x, y, wrong = state
         start = i // steps
         now = ops.cond(
@@ -171,7 +192,7 @@ def _walk(attack, targets, stop_early, classifier, x, y, eps, steps, restarts, s
         value, gradient = boundary(now, y, target)
         gradient, value = ops.nan_to_num(gradient), ops.nan_to_num(value)
         # What the flat boundary asks of each point: gradient . d = missing.
-        missing = -ops.reshape(value, by_example)
+        missing = -by_example(value, x)
         from_x = missing - ops.sum(gradient * (x - now), axis=axes, keepdims=True)
         moves = _to_plane(
             ops.concatenate([now, x]),
@@ -190,18 +211,15 @@ def _walk(attack, targets, stop_early, classifier, x, y, eps, steps, restarts, s
         won = succeeds(y, z)
         away = ops.reshape(length(now - x), (-1,))
         better = won & (away < least)
-        best = ops.where(ops.reshape(better, by_example), now, best)
+        best = choose(better, now, best)
         least = ops.where(better, away, least)
-        now = ops.where(ops.reshape(won, by_example), x + STEP_BACK * (now - x), now)
+        now = choose(won, x + STEP_BACK * (now - x), now)
         done = least <= eps if stop_early else ops.zeros_like(won)
         return (best, least, now, x, y, wrong), done
 
-    # The wrong classes, the likeliest first.
     wrong = ops.zeros_like(y)[:, None]
     if targets:
-        z = logits(x)
-        true = ops.one_hot(y, z.shape[-1], dtype="bool")
-        wrong = ops.top_k(ops.where(true, -np.inf, z), targets)[1]
+        wrong = likeliest_wrong(y, logits(x), targets)
     least = ops.zeros_like(y, dtype="float32") + np.inf
     best, least = backend.while_active(
         step,
@@ -209,19 +227,22 @@ def _walk(attack, targets, stop_early, classifier, x, y, eps, steps, restarts, s
         steps * restarts * max(targets, 1),
         num_results=2,
     )
-    best = ops.where(ops.reshape(least <= eps, by_example), best, x)
+    best = choose(least <= eps, best, x)
     if attack.norm == "linf":
         return ops.clip(best, *interval(x, eps, attack.bounds))
     return project(best, x, eps, attack.bounds)
 
 
-def _to_plane(x, w, missing, norm, bounds):
+def _to_plane(
+    x: Tensor, w: Tensor, missing: Tensor, norm: str, bounds: tuple[float, float]
+) -> Tensor:
     """Returns the shortest d with w . d = missing and x + d within `bounds`.
 
     Where no point within the bounds reaches the plane, d goes as far as it can.
 
     Args:
-        x, w: Tensors of shape `(N, ...)`.
+        x: Images of shape `(N, ...)`.
+        w: Of the same shape.
         missing: Of shape `(N, 1, ...)`.
         norm: The norm of d.
         bounds: The least and the greatest value of x + d.
@@ -241,7 +262,7 @@ def _to_plane(x, w, missing, norm, bounds):
     rate = ops.cast(w > 0, w.dtype) if norm == "linf" else w
     gain = w * rate
 
-    def newton(k, s, going):
+    def newton(k: Tensor, s: Tensor, going: Tensor) -> State:
         size = s * rate
         free = size < room
         reached = ops.sum(w * ops.minimum(size, room), axis=axes, keepdims=True)

@@ -1,7 +1,10 @@
 """The gradient attacks: one loop, and FGSM, BIM, PGD and MIM as its cases."""
 
 import dataclasses
+import functools
+from typing import Any, cast
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -15,13 +18,14 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import LossAttack, serializable
+from keras_gce.attacks.batch import State, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
     objective,
     off_the_spot,
     succeeds,
 )
-from keras_gce.checks import check_integer, check_number
+from keras_gce.checks import Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -38,13 +42,13 @@ class _GradientAttack(LossAttack):
 
     steps = 1
     restarts = 1
-    step_size = None
-    decay = None
+    step_size = cast(float | None, None)
+    decay = cast(float | None, None)
     # A step of `None` is so many times eps / steps.
     step_factor = 1.0
     trains = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("steps", self.steps, least=1)
         check_integer("restarts", self.restarts, least=1)
@@ -58,19 +62,25 @@ class _GradientAttack(LossAttack):
                 f"same. Received: restarts={self.restarts}"
             )
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images."""
         return self.compiled(
             classifier,
-            lambda *args, **kwargs: self.perturb(
-                *args, **kwargs, stop_early=stop_early
-            ),
+            functools.partial(self.perturb, stop_early=stop_early),
             batch=(x, y),
             settings=self.settings(self.draw_seed(seed)),
             key=(self.random_start, self.restarts, self.decay, stop_early),
             jit_compile=False if stop_early else self.jit_compile,
         )
 
-    def settings(self, seed):
+    def settings(self, seed: int) -> dict[str, Any]:
         """Returns the numbers that `perturb` takes, of the attack and a seed."""
         step_size = self.step_size
         if step_size is None:
@@ -84,16 +94,16 @@ class _GradientAttack(LossAttack):
 
     def perturb(
         self,
-        model,
-        x,
-        y,
-        eps,
-        step_size,
-        steps,
-        seed,
-        stop_early=False,
-        training=False,
-    ):
+        model: keras.Model | Classifier,
+        x: Tensor,
+        y: Tensor,
+        eps: Tensor,
+        step_size: Tensor,
+        steps: Tensor,
+        seed: Tensor,
+        stop_early: bool = False,
+        training: bool = False,
+    ) -> Tensor:
         """Perturbs images, as tensors in compiled code; nothing is checked there.
 
         Args:
@@ -117,22 +127,24 @@ class _GradientAttack(LossAttack):
         sign = -1.0 if self.targeted else 1.0
         x = ops.convert_to_tensor(x)
 
-        def values(images, y):
+        def values(images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             z = classifier.logits(images, training=training)
             return sign * loss(y, z), z
 
-        def keep(x_adv, x, limits):
+        def keep(x_adv: Tensor, x: Tensor, limits: State) -> Tensor:
             if self.norm == "linf":
                 return ops.clip(x_adv, *limits)
             return project(x_adv, x, eps, self.bounds)
 
-        def start(restart, x, limits):
+        def start(restart: Tensor, x: Tensor, limits: State) -> Tensor:
             if not self.random_start:
                 return x
             here = TensorSeed(seed, restart)
             return keep(random_point(x, eps, self.norm, here), x, limits)
 
-        def step(x_adv, momentum, x, y, limits):
+        def step(
+            x_adv: Tensor, momentum: Tensor, x: Tensor, y: Tensor, limits: State
+        ) -> State:
             gradient, _, z = gradient_of(
                 classifier, lambda v: values(v, y), x_adv, self.bounds
             )
@@ -156,9 +168,9 @@ class _GradientAttack(LossAttack):
             period = steps + 1 if restarts > 1 else steps
             rounds = period * restarts - (1 if restarts > 1 else 0)
 
-            def active_step(i, state):
+            def active_step(i: Tensor, state: State) -> tuple[State, Tensor]:
                 x_adv, x, y, *others = state
-                limits, rest = others[: len(limits_)], others[len(limits_) :]
+                limits, rest = tuple(others[:ends]), others[ends:]
                 if restarts > 1:
                     x_adv = ops.cond(
                         ops.equal(i % period, 0),
@@ -167,50 +179,41 @@ class _GradientAttack(LossAttack):
                     )
                 moved, momentum, z = step(x_adv, rest[0] if rest else 0, x, y, limits)
                 done = succeeds(y, z, self.targeted)
-                stay = ops.reshape(done, (-1,) + (1,) * (len(x.shape) - 1))
-                moved = ops.where(stay, x_adv, moved)
-                rest = (momentum,) if rest else ()
-                return (moved, x, y, *limits, *rest), done
+                moved = choose(done, x_adv, moved)
+                carried = (*limits, momentum) if rest else limits
+                return (moved, x, y, *carried), done
 
-            limits_ = limits
+            ends = len(limits)
             first = start(0, x, limits) if restarts == 1 else x
-            return backend.while_active(
-                active_step, (first, x, y, *limits, *rest), rounds
-            )[0]
+            state = (first, x, y, *limits, *rest)
+            return backend.while_active(active_step, state, rounds)[0]
 
-        def restart(r):
-            def body(i, x_adv, *rest):
+        def restart(r: Tensor) -> Tensor:
+            def body(i: Tensor, x_adv: Tensor, *rest: Tensor) -> State:
                 x_adv, momentum, _ = step(x_adv, rest[0] if rest else 0, x, y, limits)
                 return (i + 1, x_adv, momentum) if rest else (i + 1, x_adv)
 
-            return ops.while_loop(
-                lambda i, *_: i < steps, body, (0, start(r, x, limits), *rest)
-            )[1]
+            state = (0, start(r, x, limits), *rest)
+            return ops.while_loop(lambda i, *_: i < steps, body, state)[1]
 
         if restarts == 1:
             return restart(0)
 
-        def choose(r, best, best_value, best_success):
+        def again(
+            r: Tensor, best: Tensor, best_value: Tensor, best_success: Tensor
+        ) -> State:
             x_adv = restart(r)
             value, z = values(x_adv, y)
             won = succeeds(y, z, self.targeted)
             better = (won & ~best_success) | (
                 ops.equal(won, best_success) & (value > best_value)
             )
-            shape = (-1,) + (1,) * (len(x.shape) - 1)
-            return (
-                r + 1,
-                ops.where(ops.reshape(better, shape), x_adv, best),
-                ops.where(better, value, best_value),
-                best_success | won,
-            )
+            best_value = ops.where(better, value, best_value)
+            return r + 1, choose(better, x_adv, best), best_value, best_success | won
 
-        nothing = ops.zeros_like(y, dtype="float32")
-        return ops.while_loop(
-            lambda r, *_: r < restarts,
-            choose,
-            (0, x, nothing - np.inf, ops.zeros_like(y, dtype="bool")),
-        )[1]
+        least = ops.zeros_like(y, dtype="float32") - np.inf
+        state = (0, x, least, ops.zeros_like(y, dtype="bool"))
+        return ops.while_loop(lambda r, *_: r < restarts, again, state)[1]
 
 
 @serializable

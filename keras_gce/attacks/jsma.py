@@ -8,9 +8,11 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.base import serializable
+from keras_gce.attacks.batch import State
 from keras_gce.attacks.objectives import gradient_of
 from keras_gce.attacks.targets import TargetAttack
-from keras_gce.checks import check_number
+from keras_gce.checks import Tensor, check_number
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["JSMA", "best_pair"]
@@ -61,7 +63,7 @@ class JSMA(TargetAttack):
     theta: float = 1.0
     gamma: float = 0.25
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("theta", self.theta, least=-math.inf)
         if self.theta == 0:
@@ -72,7 +74,8 @@ class JSMA(TargetAttack):
                 f"`gamma` must lie in (0, 1]. Received: gamma={self.gamma}"
             )
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses images of so few features that `gamma` allows no pair."""
         super().check(classifier, x, y)
         if self._max_iterations(x.shape[1:]) < 1:
             features = x[0].size
@@ -82,11 +85,18 @@ class JSMA(TargetAttack):
                 f"Received: gamma={self.gamma}"
             )
 
-    def _max_iterations(self, shape):
+    def _max_iterations(self, shape: tuple[int, ...]) -> int:
         return math.floor(int(np.prod(shape)) * self.gamma / 2)
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
-        # An example ends at success in any case.
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images; an example ends at success in any case."""
         low, high = self.bounds
         return self.compiled(
             classifier,
@@ -101,18 +111,26 @@ class JSMA(TargetAttack):
         )
 
 
-def _perturb(classifier, x, target, theta, max_iterations, low, high):
+def _perturb(
+    classifier: Classifier,
+    x: Tensor,
+    target: Tensor,
+    theta: Tensor,
+    max_iterations: Tensor,
+    low: Tensor,
+    high: Tensor,
+) -> Tensor:
     shape, features = x.shape[1:], int(np.prod(x.shape[1:]))
     sign = ops.sign(theta)
     number = ops.arange(features)
 
-    def values(images, is_target):
+    def values(images: Tensor, is_target: Tensor) -> tuple[State, Tensor]:
         z = classifier.logits(images)
         of_target = ops.sum(ops.where(is_target, z, 0.0), axis=-1)
         of_others = ops.sum(ops.where(is_target, 0.0, z), axis=-1)
         return (of_target, of_others), z
 
-    def step(i, state):
+    def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         x, target, allowed = state
         is_target = ops.one_hot(target, classifier.num_classes, dtype="bool")
         (a, b), _, z = gradient_of(
@@ -134,7 +152,7 @@ def _perturb(classifier, x, target, theta, max_iterations, low, high):
     return backend.while_active(step, (x, target, allowed), max_iterations)[0]
 
 
-def best_pair(a, c, allowed):
+def best_pair(a: Tensor, c: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the pair (p, q) that maximises (a_p + a_q) (c_p + c_q), both sums > 0.
 
     Exact without looking at all pairs. The score grows in all four numbers, so a
@@ -167,7 +185,7 @@ def best_pair(a, c, allowed):
     rank = ops.arange(features)
     _, packed = ops.top_k(ops.where(needed, features, 0) - rank, features)
 
-    def in_blocks(value, fill):
+    def in_blocks(value: Tensor, fill: float) -> Tensor:
         value = ops.take_along_axis(ops.where(needed, value, fill), packed, axis=1)
         padding = [[0, 0], [0, blocks * width - features]]
         value = ops.pad(value, padding, constant_values=fill)
@@ -182,8 +200,8 @@ def best_pair(a, c, allowed):
     count = (most + width - 1) // width
     upper = ops.convert_to_tensor(np.triu(np.ones((width, width), bool), 1))
 
-    def look(r, s, best, p, q):
-        def sums(value):
+    def look(r: Tensor, s: Tensor, best: Tensor, p: Tensor, q: Tensor) -> State:
+        def sums(value: Tensor) -> Tensor:
             rows, columns = (ops.take(value, i, axis=1) for i in (r, s))
             return rows[:, :, None] + columns[:, None, :]
 
@@ -216,10 +234,10 @@ def best_pair(a, c, allowed):
     return best, p, q
 
 
-def _second_before(c):
+def _second_before(c: Tensor) -> Tensor:
     """Returns, for each entry of a row, the second greatest of those before it."""
 
-    def moved(value, by):
+    def moved(value: Tensor, by: int) -> Tensor:
         return ops.pad(value, [[0, 0], [by, 0]], constant_values=-np.inf)[:, :-by]
 
     first = moved(c, 1)

@@ -1,8 +1,14 @@
 """What an attack ascends: losses of labels and logits, one value an example."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
 from keras import ops
 
 from keras_gce import backend
+from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -19,12 +25,12 @@ __all__ = [
 BESIDE = 1e-4
 
 
-def crossentropy(y, logits):
+def crossentropy(y: Tensor, logits: Tensor) -> Tensor:
     """Cross-entropy on the logits."""
     return ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
 
 
-def margin(y, logits):
+def margin(y: Tensor, logits: Tensor) -> Tensor:
     """The best wrong logit minus the true one: positive exactly where it is wrong.
 
     Reference:
@@ -35,7 +41,7 @@ def margin(y, logits):
     return wrong - of_class(y, logits)
 
 
-def succeeds(y, logits, targeted=False):
+def succeeds(y: Tensor, logits: Tensor, targeted: bool = False) -> Tensor:
     """Returns where an attack has reached its goal: another class, or its target `y`.
 
     Logits that are not finite are no answer: right they never are, and never a target.
@@ -50,7 +56,7 @@ def succeeds(y, logits, targeted=False):
     return (lead > clear) | ~finite
 
 
-def dlr(y, logits):
+def dlr(y: Tensor, logits: Tensor) -> Tensor:
     """The difference of logits ratio: the margin, free of the logits' scale.
 
     Reference:
@@ -60,7 +66,7 @@ def dlr(y, logits):
     return margin(y, logits) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
-def targeted_dlr(y, target, logits):
+def targeted_dlr(y: Tensor, target: Tensor, logits: Tensor) -> Tensor:
     """The difference of logits ratio towards a target class.
 
     Reference:
@@ -71,17 +77,23 @@ def targeted_dlr(y, target, logits):
     return lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
 
 
-def of_class(y, logits):
+def of_class(y: Tensor, logits: Tensor) -> Tensor:
     """Returns the logit of the class y."""
     is_class = ops.one_hot(y, logits.shape[-1], dtype="bool")
     return ops.sum(ops.where(is_class, logits, 0.0), axis=-1)
+
+
+def likeliest_wrong(y: Tensor, logits: Tensor, count: int) -> Tensor:
+    """Returns so many classes beside y, of shape (N, count), the likeliest first."""
+    is_true = ops.one_hot(y, logits.shape[-1], dtype="bool")
+    return ops.top_k(ops.where(is_true, -np.inf, logits), count)[1]
 
 
 _LOSSES = {"crossentropy": crossentropy, "margin": margin, "dlr": dlr}
 NAMES = (*_LOSSES, "training")
 
 
-def check_loss(loss):
+def check_loss(loss: Any) -> None:
     """Refuses what is neither the name of a loss nor a callable."""
     if not callable(loss) and loss not in NAMES:
         raise InputError(
@@ -90,7 +102,9 @@ def check_loss(loss):
         )
 
 
-def objective(loss, model):
+def objective(
+    loss: Any, model: keras.Model | Classifier
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns `loss` as a function (y, logits) -> values of shape (N,).
 
     Args:
@@ -102,7 +116,7 @@ def objective(loss, model):
     else:
         fn = loss
 
-    def values(y, logits):
+    def values(y: Tensor, logits: Tensor) -> Tensor:
         value = ops.cast(fn(y, logits), "float32")
         while len(value.shape) > 1:
             value = ops.mean(value, axis=-1)
@@ -112,7 +126,7 @@ def objective(loss, model):
     return values
 
 
-def off_the_spot(x, gradient, bounds):
+def off_the_spot(x: Tensor, gradient: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Returns images a little further inside where their gradient is not finite.
 
     There a feature would stand still for all steps; from beside it the next one sees
@@ -120,19 +134,24 @@ def off_the_spot(x, gradient, bounds):
     """
     low, high = bounds
 
-    def moved():
+    def moved() -> Tensor:
         return ops.where(ops.isfinite(gradient), x, _inside(x, low, high))
 
     # One sum says whether there is any such place: a look at each takes longer.
     return ops.cond(ops.isfinite(ops.sum(gradient)), lambda: x, moved)
 
 
-def _inside(x, low, high):
+def _inside(x: Tensor, low: float, high: float) -> Tensor:
     step = BESIDE * (high - low)
     return x + ops.where(x < (low + high) / 2, step, -step)
 
 
-def gradient_of(classifier, fn, x, bounds=None):
+def gradient_of(
+    classifier: Classifier,
+    fn: Callable[[Tensor], tuple[Any, Any]],
+    x: Tensor,
+    bounds: tuple[float, float] | None = None,
+) -> tuple[Any, Any, Any]:
     """Computes gradients as `backend.gradient_of`, also where they are NaN.
 
     Of a model whose gradient is known to be NaN somewhere (`where` passes NaN from the

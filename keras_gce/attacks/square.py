@@ -1,6 +1,9 @@
 """Square: a black-box attack by random search."""
 
 import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -14,8 +17,10 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import BallAttack, serializable
+from keras_gce.attacks.batch import State, choose
 from keras_gce.attacks.objectives import margin, succeeds
-from keras_gce.checks import check_integer, check_number
+from keras_gce.checks import Tensor, check_integer, check_number
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["Square"]
@@ -60,7 +65,7 @@ class Square(BallAttack):
 
     needs_gradient = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("queries", self.queries, least=1)
         check_number("p_init", self.p_init, least=0)
@@ -69,7 +74,8 @@ class Square(BallAttack):
                 f"`p_init` must lie in (0, 1]. Received: p_init={self.p_init}"
             )
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses what has no height and width."""
         super().check(classifier, x, y)
         if x.ndim != 4:
             raise InputError(
@@ -77,11 +83,19 @@ class Square(BallAttack):
                 f"windows of them. Received: x.shape={x.shape}"
             )
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images; an example ends at success in any case."""
         channels_first = classifier.data_format == "channels_first"
         return self.compiled(
             classifier,
-            lambda *args, **kwargs: _search(self, channels_first, *args, **kwargs),
+            functools.partial(_search, self, channels_first),
             batch=(x, y),
             settings={
                 "eps": round_down(self.reach),
@@ -92,11 +106,21 @@ class Square(BallAttack):
         )
 
 
-def _search(attack, channels_first, classifier, x, y, eps, queries, p_init, seed):
+def _search(
+    attack: Square,
+    channels_first: bool,
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    eps: Tensor,
+    queries: Tensor,
+    p_init: Tensor,
+    seed: Tensor,
+) -> Tensor:
     if channels_first:
         x = ops.moveaxis(x, 1, -1)
 
-    def logits(x):
+    def logits(x: Tensor) -> Tensor:
         return classifier.logits(ops.moveaxis(x, -1, 1) if channels_first else x)
 
     height, width = x.shape[1:3]
@@ -104,14 +128,14 @@ def _search(attack, channels_first, classifier, x, y, eps, queries, p_init, seed
     linf = attack.norm == "linf"
     start, move = (_stripes, _recolour) if linf else (_tiles, _move_mass)
 
-    def keep(x_adv, x):
+    def keep(x_adv: Tensor, x: Tensor) -> Tensor:
         if linf:
             return ops.clip(x_adv, *interval(x, eps, attack.bounds))
         # On the sphere, as far as the bounds allow.
         delta = eps * normalize(x_adv - x, "l2")
         return project(x + delta, x, eps, attack.bounds)
 
-    def side(i):
+    def side(i: Tensor) -> Tensor:
         done = ops.cast(i, "float32") / ops.cast(queries, "float32") * 10_000
         halvings = ops.sum(
             ops.cast(done > ops.convert_to_tensor(HALVINGS, "float32"), "float32")
@@ -119,7 +143,7 @@ def _search(attack, channels_first, classifier, x, y, eps, queries, p_init, seed
         side = ops.round(ops.sqrt(p_init / 2**halvings * height * width))
         return ops.clip(ops.cast(side, "int32"), 1, min(height, width))
 
-    def step(i, state):
+    def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         best, best_lead, x, y = state
         moved = ops.cond(
             ops.equal(i, 0),
@@ -131,7 +155,7 @@ def _search(attack, channels_first, classifier, x, y, eps, queries, p_init, seed
         lead = sign * margin(y, z)
         success = succeeds(y, z, attack.targeted)
         better = ops.equal(i, 0) | success | (lead > best_lead)
-        best = ops.where(ops.reshape(better, (-1, 1, 1, 1)), moved, best)
+        best = choose(better, moved, best)
         return (best, ops.where(better, lead, best_lead), x, y), success
 
     lead = ops.zeros_like(y, dtype="float32")
@@ -139,20 +163,22 @@ def _search(attack, channels_first, classifier, x, y, eps, queries, p_init, seed
     return ops.moveaxis(best, -1, 1) if channels_first else best
 
 
-def _stripes(x, eps, draw):
+def _stripes(x: Tensor, eps: Tensor, draw: TensorSeed) -> Tensor:
     """Vertical stripes of random colours."""
     n, (_, width, channels) = ops.shape(x)[0], x.shape[1:]
     return x + eps * _signs((n, 1, width, channels), draw)
 
 
-def _recolour(best, x, eps, side, draw):
+def _recolour(
+    best: Tensor, x: Tensor, eps: Tensor, side: Tensor, draw: TensorSeed
+) -> Tensor:
     """A square of one random colour at the edge of the ball."""
     n, channels = ops.shape(x)[0], x.shape[-1]
     inside = _window(x, side, draw)[0]
     return ops.where(inside, x + eps * _signs((n, 1, 1, channels), draw), best)
 
 
-def _tiles(x, eps, draw):
+def _tiles(x: Tensor, eps: Tensor, draw: TensorSeed) -> Tensor:
     """Tiles of a fifth of the height, each with a pair of pyramids."""
     n, (height, width, channels) = ops.shape(x)[0], x.shape[1:]
     side = max(min(height, width) // 5, 1)
@@ -162,7 +188,7 @@ def _tiles(x, eps, draw):
     signs = _signs((n, rows, columns, channels), draw)
     turned = _signs((n, rows, columns, 1), draw) > 0
 
-    def spread(values):
+    def spread(values: Tensor) -> Tensor:
         # Each tile's value on all its pixels.
         values = ops.take(values, np.clip(down // side, 0, rows - 1), axis=1)
         return ops.take(values, np.clip(across // side, 0, columns - 1), axis=2)
@@ -180,7 +206,9 @@ def _tiles(x, eps, draw):
     return x + ops.where(whole[None, ..., None], shape * spread(signs), 0.0)
 
 
-def _move_mass(best, x, eps, side, draw):
+def _move_mass(
+    best: Tensor, x: Tensor, eps: Tensor, side: Tensor, draw: TensorSeed
+) -> Tensor:
     """Moves the distance that one window holds into another, as a pair of pyramids."""
     height, width, channels = x.shape[1:]
     side = ops.maximum(side, 3)
@@ -191,10 +219,10 @@ def _move_mass(best, x, eps, side, draw):
     signs = _signs((n, 1, 1, channels), draw)
     turned = _signs((n, 1, 1, 1), draw) > 0
 
-    def length(values, axes=(1, 2)):
+    def length(values: Tensor, axes: tuple[int, ...] = (1, 2)) -> Tensor:
         return ops.sqrt(ops.sum(ops.square(values), axis=axes, keepdims=True))
 
-    def within(mask, values):
+    def within(mask: Tensor, values: Tensor) -> Tensor:
         return ops.where(mask, values, 0.0)
 
     shape = _pyramids(row, column, side, turned, max(height, width))
@@ -206,11 +234,14 @@ def _move_mass(best, x, eps, side, draw):
     return x + ops.where(inside, new, ops.where(emptied, 0.0, delta))
 
 
-def _pyramids(row, column, side, turned, size):
+def _pyramids(
+    row: Tensor, column: Tensor, side: Tensor, turned: Tensor, size: int
+) -> Tensor:
     """A pyramid in the upper half of a square and its negative in the lower half.
 
     Args:
-        row, column: Integers: where in the square each pixel lies.
+        row: Integers: where in the square each pixel lies.
+        column: Integers, as `row`.
         side: Side of the square.
         turned: Whether the halves lie side by side instead.
         size: Greatest side that there can be.
@@ -222,7 +253,7 @@ def _pyramids(row, column, side, turned, size):
     layers = np.concatenate([[0], np.cumsum(1 / np.arange(1, size + 3) ** 2)])
     layers = ops.convert_to_tensor(layers.astype("float32"))
 
-    def at(row, column):
+    def at(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
         upper = row < side // 2
         rows = ops.where(upper, side // 2, side - side // 2)
         row = ops.where(upper, row, row - side // 2)
@@ -232,7 +263,7 @@ def _pyramids(row, column, side, turned, size):
         )
         return upper, ops.relu(height)
 
-    def total(part, values):
+    def total(part: Tensor, values: Tensor) -> Tensor:
         return ops.sqrt(ops.sum(ops.where(part, ops.square(values), 0.0)) + 1e-12)
 
     cells = ops.arange(size, dtype="int32")
@@ -246,11 +277,11 @@ def _pyramids(row, column, side, turned, size):
     return values / ops.where(side > 1, np.sqrt(2).astype("float32"), 1.0)
 
 
-def _window(x, side, draw):
+def _window(x: Tensor, side: Tensor, draw: TensorSeed) -> tuple[Tensor, Tensor, Tensor]:
     """Squares at random places: the pixels inside, and where in it each pixel lies."""
     n, (height, width, _) = ops.shape(x)[0], x.shape[1:]
 
-    def offset(size):
+    def offset(size: int) -> Tensor:
         place = draw.uniform((n, 1, 1, 1))
         return ops.cast(place * ops.cast(size - side + 1, "float32"), "int32")
 
@@ -260,5 +291,5 @@ def _window(x, side, draw):
     return inside, row, column
 
 
-def _signs(shape, draw):
+def _signs(shape: Sequence[Any], draw: TensorSeed) -> Tensor:
     return ops.where(draw.uniform(shape) < 0.5, -1.0, 1.0)

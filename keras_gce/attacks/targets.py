@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_gce.attacks.base import Attack
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["TargetAttack"]
@@ -28,9 +29,9 @@ class TargetAttack(Attack):
 
     target: Any = "random"
 
-    TARGETS: ClassVar[tuple] = ("random", "least_likely")
+    TARGETS: ClassVar[tuple[str | None, ...]] = ("random", "least_likely")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         is_class = isinstance(self.target, int) and not isinstance(self.target, bool)
         if self.target not in self.TARGETS and not (is_class and self.target >= 0):
@@ -39,7 +40,8 @@ class TargetAttack(Attack):
                 f"class. Received: target={self.target!r}"
             )
 
-    def check(self, classifier, x, y):
+    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses a target that the model lacks, or that is a true class."""
         super().check(classifier, x, y)
         chosen, classes = self.target, classifier.num_classes
         # Of the names and `None` nothing can be wrong; `True` is no class.
@@ -51,7 +53,9 @@ class TargetAttack(Attack):
                 f"any example. Received: target={chosen}, labels {np.unique(y)[:10]}"
             )
 
-    def targets(self, classifier, x, y, seed):
+    def targets(
+        self, classifier: Classifier, x: np.ndarray, y: np.ndarray, seed: int
+    ) -> np.ndarray | None:
         """Returns the target of each example, or `None` where any wrong class will do.
 
         Args:

@@ -9,12 +9,13 @@ import keras
 
 _BACKEND = keras.backend.backend()
 
+# One of three; to the type checker all are the first.
 if _BACKEND == "tensorflow":
     from keras_gce.backend import tensorflow as _seam
 elif _BACKEND == "jax":
-    from keras_gce.backend import jax as _seam
+    from keras_gce.backend import jax as _seam  # type: ignore[no-redef]
 elif _BACKEND == "torch":
-    from keras_gce.backend import torch as _seam
+    from keras_gce.backend import torch as _seam  # type: ignore[no-redef]
 else:
     raise ImportError(
         "keras_gce attacks and evaluates under the backends tensorflow, jax and torch "
@@ -29,6 +30,7 @@ on_host = _seam.on_host
 replica_id = _seam.replica_id
 run_compiled = _seam.run_compiled
 second_update = _seam.second_update
+seeded = _seam.seeded
 state_scope = _seam.state_scope
 trace_count = _seam.trace_count
 uniform = _seam.uniform
@@ -43,6 +45,7 @@ __all__ = [
     "replica_id",
     "run_compiled",
     "second_update",
+    "seeded",
     "state_scope",
     "trace_count",
     "uniform",

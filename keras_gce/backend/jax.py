@@ -1,14 +1,41 @@
 """The seam to JAX."""
 
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import keras
 
 from keras_gce.backend.compiled import compiled_for, functions_of
+from keras_gce.backend.tensorflow_seeds import seeded
+from keras_gce.checks import Tensor
 from keras_gce.errors import InputError
 
+__all__ = [
+    "accelerators",
+    "eagerly",
+    "gradient_of",
+    "normal",
+    "on_host",
+    "replica_id",
+    "run_compiled",
+    "second_update",
+    "seeded",
+    "state_scope",
+    "trace_count",
+    "uniform",
+    "while_active",
+]
 
-def gradient_of(fn, x):
+# What a loop carries: a tuple of tensors.
+State = tuple[Tensor, ...]
+
+
+def gradient_of(
+    fn: Callable[[Tensor], tuple[Any, Any]], x: Tensor
+) -> tuple[Any, Any, Any]:
     """Computes the gradient of a sum over examples with respect to an input.
 
     The arguments and results are those of the TensorFlow seam's.
@@ -25,7 +52,14 @@ def gradient_of(fn, x):
     return tuple(gradients), values, extra
 
 
-def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
+def run_compiled(
+    classifier: Any,
+    key: Hashable,
+    fn: Callable[..., Any],
+    batch: tuple[Tensor, ...],
+    settings: dict[str, Tensor],
+    jit_compile: bool | str = "auto",
+) -> Any:
     """Runs `fn(classifier, *batch, **settings)`, compiled once for its model and `key`.
 
     The arguments and results are those of the TensorFlow seam's. JAX compiles for
@@ -43,7 +77,9 @@ def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
     if key not in functions:
         again = classifier.weakly()
 
-        def compiled(weights, batch, settings):
+        def compiled(
+            weights: list[Tensor], batch: State, settings: dict[str, Tensor]
+        ) -> Any:
             classifier = again()
             model = classifier.model
             with _weights(model, weights) as scope:
@@ -57,14 +93,16 @@ def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
     return jax.tree.map(lambda value: value[:n], results)
 
 
-def _filled(value, size):
+def _filled(value: Tensor, size: int) -> Tensor:
     missing = size - len(value)
     if not missing:
         return value
     return jnp.concatenate([value, jnp.repeat(value[-1:], missing, axis=0)])
 
 
-def _refuse_random(model, scope, weights):
+def _refuse_random(
+    model: keras.Model, scope: keras.StatelessScope, weights: Sequence[Tensor]
+) -> None:
     # A compiled loop would draw the same numbers in each round, and averaging over
     # them, as attacks on such models do, would average nothing.
     for variable, value in zip(model.variables, weights, strict=True):
@@ -77,39 +115,39 @@ def _refuse_random(model, scope, weights):
             )
 
 
-def _weights(model, weights):
+def _weights(model: keras.Model, weights: Sequence[Tensor]) -> keras.StatelessScope:
     """In this scope the model's variables are `weights`, and none of them changes."""
     return keras.StatelessScope(
         state_mapping=list(zip(model.variables, weights, strict=True))
     )
 
 
-def uniform(shape, seed):
+def uniform(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
     return jax.random.uniform(seed.astype("uint32"), shape)
 
 
-def normal(shape, seed):
+def normal(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
     return jax.random.normal(seed.astype("uint32"), shape)
 
 
-def on_host(value):
+def on_host(value: Tensor) -> Tensor:
     """Returns an array as the tensor that attacks return."""
     return jnp.asarray(value)
 
 
-def eagerly():
+def eagerly() -> AbstractContextManager[Any]:
     """Returns a scope in which operations have values, also within compiled code."""
     return jax.ensure_compile_time_eval()
 
 
-def state_scope(model, state):
+def state_scope(model: keras.Model, state: Any) -> AbstractContextManager[Any]:
     """Returns a scope in which the model's variables are those of a train step."""
     return keras.StatelessScope(state_mapping=_mapping(model, state))
 
 
-def _mapping(model, state):
+def _mapping(model: keras.Model, state: Any) -> list[tuple[keras.Variable, Tensor]]:
     variables = (
         model.trainable_variables,
         model.non_trainable_variables,
@@ -122,14 +160,19 @@ def _mapping(model, state):
     ]
 
 
-def second_update(model, optimizer, fn, result):
+def second_update(
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    fn: Callable[[], Tensor],
+    result: Any,
+) -> Any:
     """Takes another step in a train step, down a value of `fn`.
 
     The arguments and results are those of the TensorFlow seam's.
     """
     logs, (trainable, non_trainable, *others) = result
 
-    def value(trainable):
+    def value(trainable: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         mapping = _mapping(model, (trainable, non_trainable, others[0]))
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             scaled = optimizer.scale_loss(fn())
@@ -147,29 +190,34 @@ def second_update(model, optimizer, fn, result):
     return logs, (trainable, non_trainable, *others)
 
 
-def accelerators():
+def accelerators() -> list[str]:
     """Returns the names of the devices beside the CPU."""
     return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
 
 
-def replica_id():
+def replica_id() -> Any:
     """Returns which replica of a distributed step this is: one program runs all."""
     return 0
 
 
-def trace_count(model):
+def trace_count(model: keras.Model) -> int:
     """Returns how many functions were traced for `model`, for tests."""
     return sum(fn._cache_size() for fn in compiled_for(model).values())
 
 
-def while_active(step, state, num_steps, num_results=1):
+def while_active(
+    step: Callable[[Tensor, State], tuple[State, Tensor]],
+    state: State,
+    num_steps: Tensor,
+    num_results: int = 1,
+) -> State:
     """Repeats a step until all examples are done; results are kept from then on.
 
     The arguments and results are those of the TensorFlow seam's. Shapes are fixed
     here, so that examples that are done run along until the last one is.
     """
 
-    def body(carry):
+    def body(carry: State) -> State:
         i, active, results, state = carry
         state, done = step(i, state)
         results = tuple(

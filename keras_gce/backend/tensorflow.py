@@ -1,13 +1,40 @@
 """The seam to TensorFlow."""
 
 import contextlib
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_gce.backend.compiled import compiled_for, functions_of
+from keras_gce.backend.tensorflow_seeds import seeded
+from keras_gce.checks import Tensor
+
+__all__ = [
+    "accelerators",
+    "eagerly",
+    "gradient_of",
+    "normal",
+    "on_host",
+    "replica_id",
+    "run_compiled",
+    "second_update",
+    "seeded",
+    "state_scope",
+    "trace_count",
+    "uniform",
+    "while_active",
+]
+
+# What a loop carries: a tuple of tensors.
+State = tuple[Tensor, ...]
 
 
-def gradient_of(fn, x):
+def gradient_of(
+    fn: Callable[[Tensor], tuple[Any, Any]], x: Tensor
+) -> tuple[Any, Any, Any]:
     """Computes the gradient of a sum over examples with respect to an input.
 
     Args:
@@ -31,7 +58,14 @@ def gradient_of(fn, x):
     return gradients if several else gradients[0], values, extra
 
 
-def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
+def run_compiled(
+    classifier: Any,
+    key: Hashable,
+    fn: Callable[..., Any],
+    batch: tuple[Tensor, ...],
+    settings: dict[str, Tensor],
+    jit_compile: bool | str = "auto",
+) -> Any:
     """Runs `fn(classifier, *batch, **settings)`, compiled once for its model and `key`.
 
     The batch dimension is left open: batches of all sizes share one trace. The
@@ -69,7 +103,7 @@ def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
     return functions[key](batch, settings)
 
 
-def uniform(shape, seed):
+def uniform(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws float32 numbers uniformly from [0, 1).
 
     Args:
@@ -79,27 +113,32 @@ def uniform(shape, seed):
     return tf.random.stateless_uniform(shape, seed)
 
 
-def normal(shape, seed):
+def normal(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws float32 numbers of mean 0 and deviation 1, as `uniform` does."""
     return tf.random.stateless_normal(shape, seed)
 
 
-def on_host(value):
+def on_host(value: Tensor) -> Tensor:
     """Returns an array as the tensor that attacks return."""
     return tf.convert_to_tensor(value)
 
 
-def eagerly():
+def eagerly() -> AbstractContextManager[Any]:
     """Returns a scope in which operations have values, also within compiled code."""
     return tf.init_scope()
 
 
-def state_scope(model, *state):
+def state_scope(model: keras.Model, *state: Any) -> AbstractContextManager[Any]:
     """Returns a scope in which the model's variables are those of a train step."""
     return contextlib.nullcontext()
 
 
-def second_update(model, optimizer, fn, result):
+def second_update(
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    fn: Callable[[], Tensor],
+    result: Any,
+) -> Any:
     """Takes another step in a train step, down a value of `fn`.
 
     Args:
@@ -119,7 +158,7 @@ def second_update(model, optimizer, fn, result):
     return result
 
 
-def accelerators():
+def accelerators() -> list[str]:
     """Returns the names of the devices beside the CPU."""
     details = tf.config.experimental.get_device_details
     return [
@@ -129,18 +168,23 @@ def accelerators():
     ]
 
 
-def replica_id():
+def replica_id() -> Any:
     """Returns which replica of a distributed step this is, 0 where there is one."""
     context = tf.distribute.get_replica_context()
     return context.replica_id_in_sync_group if context else 0
 
 
-def trace_count(model):
+def trace_count(model: keras.Model) -> int:
     """Returns how many functions were traced for `model`, for tests."""
     return len(compiled_for(model))
 
 
-def while_active(step, state, num_steps, num_results=1):
+def while_active(
+    step: Callable[[Tensor, State], tuple[State, Tensor]],
+    state: State,
+    num_steps: Tensor,
+    num_results: int = 1,
+) -> State:
     """Repeats a step on the examples that are not done; the others leave the batch.
 
     Args:
@@ -157,10 +201,10 @@ def while_active(step, state, num_steps, num_results=1):
         when the steps were used up.
     """
 
-    def body(i, index, results, active):
+    def body(i: Tensor, index: Tensor, results: State, active: State) -> State:
         active, done = step(i, active)
 
-        def drop():
+        def drop() -> State:
             finished = tf.where(done)
             kept = tf.where(~done)[:, 0]
             where = tf.gather_nd(index, finished)[:, None]

@@ -1,12 +1,39 @@
 """The seam to PyTorch, which runs eagerly: nothing is compiled here."""
 
 import contextlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import torch
 
+from keras_gce.backend import tensorflow_seeds
+from keras_gce.checks import Tensor
 
-def gradient_of(fn, x):
+__all__ = [
+    "accelerators",
+    "eagerly",
+    "gradient_of",
+    "normal",
+    "on_host",
+    "replica_id",
+    "run_compiled",
+    "second_update",
+    "seeded",
+    "state_scope",
+    "trace_count",
+    "uniform",
+    "while_active",
+]
+
+# What a loop carries: a tuple of tensors.
+State = tuple[Tensor, ...]
+
+
+def gradient_of(
+    fn: Callable[[Tensor], tuple[Any, Any]], x: Tensor
+) -> tuple[Any, Any, Any]:
     """Computes the gradient of a sum over examples with respect to an input.
 
     The arguments and results are those of the TensorFlow seam's.
@@ -29,11 +56,18 @@ def gradient_of(fn, x):
     return (gradients if isinstance(values, tuple) else gradients[0], *detached)
 
 
-def _detached(value):
+def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
-def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
+def run_compiled(
+    classifier: Any,
+    key: Hashable,
+    fn: Callable[..., Any],
+    batch: tuple[Tensor, ...],
+    settings: dict[str, Tensor],
+    jit_compile: bool | str = "auto",
+) -> Any:
     """Runs `fn(classifier, *batch, **settings)`.
 
     The arguments and results are those of the TensorFlow seam's; results are on the
@@ -47,38 +81,57 @@ def run_compiled(classifier, key, fn, batch, settings, jit_compile="auto"):
     return keras.tree.map_structure(lambda value: value.detach().cpu(), results)
 
 
-def uniform(shape, seed):
+def uniform(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
     return torch.rand(shape, generator=_generator(seed), device=seed.device)
 
 
-def normal(shape, seed):
+def normal(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
     return torch.randn(shape, generator=_generator(seed), device=seed.device)
 
 
-def _generator(seed):
+def _generator(seed: Tensor) -> torch.Generator:
     # As `keras.random` has it.
     return torch.Generator(seed.device).manual_seed(int(seed.sum()) & 0xFFFFFFFF)
 
 
-def on_host(value):
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds PyTorch's generators for a block of code, of the CPU and of CUDA devices.
+
+    TensorFlow's too, where it is imported.
+    """
+    with (
+        tensorflow_seeds.seeded(seed),
+        torch.random.fork_rng(list(range(torch.cuda.device_count()))),
+    ):
+        torch.manual_seed(seed)
+        yield
+
+
+def on_host(value: Tensor) -> Tensor:
     """Returns an array as the tensor that attacks return: on the CPU, as theirs are."""
     return torch.as_tensor(value, device="cpu")
 
 
-def eagerly():
+def eagerly() -> AbstractContextManager[Any]:
     """Returns a scope in which operations have values, also where Keras has none."""
     # Its symbolic calls run on the device "meta".
     return keras.device("cpu")
 
 
-def state_scope(model, *state):
+def state_scope(model: keras.Model, *state: Any) -> AbstractContextManager[Any]:
     """Returns a scope in which the model's variables are those of a train step."""
     return contextlib.nullcontext()
 
 
-def second_update(model, optimizer, fn, result):
+def second_update(
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    fn: Callable[[], Tensor],
+    result: Any,
+) -> Any:
     """Takes another step in a train step, down a value of `fn`.
 
     The arguments and results are those of the TensorFlow seam's.
@@ -91,22 +144,27 @@ def second_update(model, optimizer, fn, result):
     return result
 
 
-def accelerators():
+def accelerators() -> list[str]:
     """Returns the names of the devices beside the CPU."""
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
-def replica_id():
+def replica_id() -> Any:
     """Returns which replica of a distributed step this is: there is one."""
     return 0
 
 
-def trace_count(model):
+def trace_count(model: keras.Model) -> int:
     """Returns how many functions were traced for `model`: none is."""
     return 0
 
 
-def while_active(step, state, num_steps, num_results=1):
+def while_active(
+    step: Callable[[Tensor, State], tuple[State, Tensor]],
+    state: State,
+    num_steps: Tensor,
+    num_results: int = 1,
+) -> State:
     """Repeats a step on the examples that are not done; the others leave the batch.
 
     The arguments and results are those of the TensorFlow seam's.
@@ -124,6 +182,6 @@ def while_active(step, state, num_steps, num_results=1):
     return results
 
 
-def _put(results, index, state, which):
+def _put(results: State, index: Tensor, state: State, which: Tensor) -> None:
     for result, value in zip(results, state, strict=False):
         result[index[which]] = value[which]

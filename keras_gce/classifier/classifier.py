@@ -2,25 +2,27 @@
 
 import functools
 import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
 from keras_gce import backend
-from keras_gce.checks import check_images, check_labels, is_one_hot_shape
-from keras_gce.classifier_ending import ending_of, output_spec, softmax
-from keras_gce.classifier_loss import Identity, TrainingLoss
-from keras_gce.classifier_structure import structure_of
-from keras_gce.errors import InputError, faq, one_line
+from keras_gce.checks import Tensor, check_images, check_labels, is_one_hot_shape
+from keras_gce.classifier.appearance import check_opaque, check_unusual, check_whole
+from keras_gce.classifier.ending import as_logits, ending_of, output_spec, width_of
+from keras_gce.classifier.loss import Identity, TrainingLoss
+from keras_gce.classifier.predictions import batches, is_right
+from keras_gce.classifier.structure import data_format_of, structure_of
+from keras_gce.errors import InputError, one_line
 from keras_gce.fingerprint import fingerprint
 
-__all__ = ["Classifier", "batches", "is_finite", "is_right", "logits_of", "unwrap"]
+__all__ = ["Classifier", "logits_of", "unwrap"]
 
 # Images on which an output is looked at that can't be seen through.
 LOOKED_AT = 100
-# Around it a sigmoid's values and few logits can't be told apart.
-FEW = 4
 
 
 class Classifier:
@@ -66,80 +68,63 @@ class Classifier:
             outputs, or ends in what hides its logits.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         self.model = unwrap(model)
         self.state, self._ending = ending_of(self.model)
         self._output = self._ending.output
         # A model of Keras has none before its first `compile`.
         self._loss = TrainingLoss(getattr(self.model, "loss", None), self.from_logits)
-        self._loss_values = {}
         self.one_hot_labels = False
         self.nan_gradients = False
 
     @classmethod
-    def of(cls, model):
+    def of(cls, model: "keras.Model | Classifier") -> "Classifier":
         """Returns the classifier of a model; a classifier is its own."""
         return model if isinstance(model, cls) else cls(model)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The model's name."""
         return self.model.name
 
     @property
-    def from_logits(self):
+    def from_logits(self) -> bool:
         """Whether the model's own output is logits rather than probabilities."""
         return self._ending.kind == "logits"
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int | None, ...] | None:
         """The shape of one image, `None` where a size is open; `None`: not known."""
         return self._ending.input_shape
 
     @property
-    def one_output(self):
+    def one_output(self) -> bool:
         """Whether the model has one output, for two classes."""
         return self._width == 1
 
     @property
-    def takes_whole_numbers(self):
+    def takes_whole_numbers(self) -> bool:
         """Whether the model has an integer `Input`, which would round images."""
         return self._ending.whole is not None
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """The number of classes, K; 2 of a model with one output."""
         return max(self._width, 2)
 
     @property
-    def _width(self):
+    def _width(self) -> int:
         """How many numbers the model's output has for an example."""
         if self._output is None:
             self._output = output_spec(self.model, self._ending.input_shape)
-        shape = self._output
-        if len(shape) == 1:
-            return 1
-        if len(shape) != 2 or shape[1] is None:
-            raise InputError(
-                "`model` must have one output of shape (N, K), or (N, 1) or (N,) for "
-                f"two classes. Received: model={self.name} with an output of {shape}"
-            )
-        return shape[1]
+        return width_of(self.model, self._output)
 
     @functools.cached_property
-    def data_format(self):
-        """ "channels_first" or "channels_last": what its layers have, or Keras."""
-        layers = [self.model]
-        while layers:
-            layer = layers.pop(0)
-            # Layers of images have it, models have layers, others have neither.
-            found = getattr(layer, "data_format", None)
-            if found is not None:
-                return found
-            layers += getattr(layer, "layers", [])
-        return keras.config.image_data_format()
+    def data_format(self) -> str:
+        """Where images have their channels: "channels_first" or "channels_last"."""
+        return data_format_of(self.model)
 
-    def logits(self, x, training=False):
+    def logits(self, x: Tensor, training: bool | None = False) -> Tensor:
         """Computes logits, in eager or in compiled code.
 
         Args:
@@ -151,15 +136,15 @@ class Classifier:
         """
         before = self._ending.before
         z = self.model(x, training=training) if before is None else before(x, training)
-        return self._as_logits(tree.flatten(z)[0])
+        return as_logits(tree.flatten(z)[0])
 
-    def outputs(self, x, training=False):
+    def outputs(self, x: Tensor, training: bool | None = False) -> Any:
         """Computes the model's own output, past the cast of an integer `Input`."""
         if self._ending.whole is None:
             return self.model(x, training=training)
         return self._ending.whole(x, training)
 
-    def log_probabilities(self, output):
+    def log_probabilities(self, output: Any) -> Tensor:
         """Returns the logarithms of the probabilities that the model's output means.
 
         Args:
@@ -170,21 +155,13 @@ class Classifier:
         """
         value = ops.cast(tree.flatten(output)[0], "float32")
         if self.from_logits:
-            return ops.log_softmax(self._as_logits(value))
+            return ops.log_softmax(as_logits(value))
         if self.one_output:
             value = ops.reshape(value, (-1, 1))
             value = ops.concatenate([1 - value, value], axis=-1)
         return ops.log(ops.maximum(value, 1e-12))
 
-    def _as_logits(self, value):
-        value = ops.cast(value, "float32")
-        if len(value.shape) == 1:
-            value = value[:, None]
-        if value.shape[-1] == 1:
-            value = ops.concatenate([ops.zeros_like(value), value], axis=-1)
-        return value
-
-    def predict(self, x, batch_size=500):
+    def predict(self, x: np.ndarray, batch_size: int = 500) -> np.ndarray:
         """Returns the logits of checked images as an array of shape `(N, K)`.
 
         Raises:
@@ -205,11 +182,13 @@ class Classifier:
         empty = np.zeros((0, self.num_classes), "float32")
         return np.concatenate(parts or [empty])
 
-    def right(self, x, y, batch_size=500):
+    def right(self, x: np.ndarray, y: np.ndarray, batch_size: int = 500) -> np.ndarray:
         """Returns a boolean array: which images get their class; never one of NaN."""
         return is_right(self.predict(x, batch_size), y)
 
-    def check(self, x, y, bounds):
+    def check(
+        self, x: Any, y: Any, bounds: tuple[float, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns images and labels as float32 and int32, or says what is wrong.
 
         Args:
@@ -230,67 +209,27 @@ class Classifier:
         self._check_ending(x[:LOOKED_AT])
         return x, y
 
-    def _check_ending(self, x):
+    def _check_ending(self, x: np.ndarray) -> None:
+        """Refuses an output that doesn't mean what its ending was taken for."""
         ending = self._ending
         if ending.opaque:
-            self._refuse_probabilities(self.predict(x, LOOKED_AT))
+            z, one = self.predict(x), self.one_output
+            check_opaque(self.name, z, one, self._loss.wants_logits if one else None)
         if ending.checked:
             return
         if ending.whole is not None:
-            self._refuse_whole_numbers(x)
+            check_whole(self.name, x, self.predict)
         if ending.unusual:
-            z = self.predict(x, LOOKED_AT)
             output = ops.convert_to_numpy(self.log_probabilities(self.outputs(x)))
-            if not np.allclose(softmax(z), np.exp(output), atol=2e-2, equal_nan=True):
-                self._refuse_probabilities(z, seem=True)
+            check_unusual(self.name, self.predict(x), output)
         ending.checked = True
 
-    def _refuse_probabilities(self, z, seem=False):
-        if self.one_output and not seem:
-            # Of few images, or of logits near 0, the loss knows more than the values.
-            value, takes_logits = z[:, 1], self._loss.wants_logits
-            sure = len(z) >= FEW if takes_logits is None else not takes_logits
-            seem = sure and value.min() >= 0 and value.max() <= 1
-        elif not seem:
-            z = z[is_finite(z)]
-            total = z.sum(-1)
-            # In bfloat16 a sum is off by so much. In percent, or drawn towards uniform,
-            # it is another one, and the same for images that are not.
-            one = np.allclose(total, 1, atol=1e-2)
-            varied = len(z) >= FEW and np.ptp(z, axis=0).max() > 0
-            same = varied and np.ptp(total) <= 2e-3 * total.max()
-            seem = len(z) > 0 and z.min() >= 0 and (one or same)
-        if seem:
-            raise InputError(
-                "`model` must show where its logits are: its output looks like "
-                "probabilities, but no softmax is seen at its end. Make it a "
-                "functional or sequential model that ends in softmax, or let it return "
-                "logits. "
-                f"Received: model={self.name}, output {z[0].tolist()}"
-                + faq("logits-or-probabilities")
-            )
-
-    def _refuse_whole_numbers(self, x):
-        """Refuses a model that rounds its images, as an embedding does."""
-        low, high = x.min(), x.max()
-        if low == high:
-            return
-        # Half way between whole numbers, where there are any between.
-        between = np.clip(np.floor(x) + 0.4, low, high)
-        z, moved = (self.predict(part, LOOKED_AT) for part in (np.floor(x), between))
-        if np.array_equal(z, moved, equal_nan=True):
-            raise InputError(
-                "`model` must take images of real numbers. Received: "
-                f"model={self.name}, whose integer Input leads to a layer that rounds "
-                "them, so that no attack could move them"
-            )
-
     @property
-    def loss_missing(self):
+    def loss_missing(self) -> str | None:
         """Why there is no training loss, in words; `None` where there is one."""
         return self._loss.missing
 
-    def loss(self, y, logits):
+    def loss(self, y: Tensor, logits: Tensor) -> Tensor:
         """Computes the loss that the model was compiled with, from logits.
 
         Args:
@@ -303,51 +242,39 @@ class Classifier:
         Raises:
             InputError: If the model is not compiled with one loss.
         """
-        one_hot = self.one_hot_labels
-        if one_hot not in self._loss_values:
-            self._loss_values[one_hot] = self._loss.values(self.one_output, one_hot)
-        return self._loss_values[one_hot](y, logits)
+        return self._loss.values(self.one_output, self.one_hot_labels)(y, logits)
 
-    def check_loss(self):
+    def check_loss(self) -> None:
         """Refuses a training loss that can't be had for this many classes.
 
         Raises:
             InputError: If the model is not compiled with one loss, or that one fails.
         """
-        z = ops.convert_to_tensor(np.eye(self.num_classes, dtype="float32")[:2])
-        try:
-            self.loss(ops.convert_to_tensor(np.array([0, 1], "int32")), z)
-        except InputError:
-            raise
-        except Exception as error:  # Whatever a user's function raises.
-            raise InputError(
-                "`model` must be compiled with a loss that takes its "
-                f"{self.num_classes} classes. Received: {one_line(error)}"
-            ) from error
+        self._loss.check(self.one_output, self.one_hot_labels, self.num_classes)
 
     @property
-    def is_crossentropy(self):
+    def is_crossentropy(self) -> bool:
         """Whether the training loss is cross-entropy on the logits, nothing else."""
         unseen = self._output is None and self.input_shape is None
         return self._loss.is_crossentropy(None if unseen else self.one_output)
 
-    def trace_key(self, loss):
+    def trace_key(self, loss: Any) -> Hashable:
         """What a compiled function of the model and a loss of that name depends on."""
         of_training = (self._loss.key, self.one_hot_labels)
         name = loss if loss is None or isinstance(loss, str) else Identity(loss)
         return (name, of_training if loss == "training" else None, self.nan_gradients)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Returns a digest of the layers, the weights, and the loss by its settings."""
         structure = structure_of(self.model)
         return fingerprint(*self.model.get_weights(), self._loss.loss, structure)
 
-    def weakly(self):
+    def weakly(self) -> "Callable[[], Classifier]":
         """Returns a function that gives this one back, and keeps no model alive."""
         rest = {key: value for key, value in vars(self).items() if key != "model"}
         reference = weakref.ref(self.model)
 
-        def again():
+        def again() -> Classifier:
             twin = object.__new__(Classifier)
             vars(twin).update(rest, model=reference())
             return twin
@@ -355,7 +282,9 @@ class Classifier:
         return again
 
 
-def logits_of(model, training=False):
+def logits_of(
+    model: keras.Model | Classifier, training: bool | None = False
+) -> Callable[[Tensor], Tensor]:
     """Returns a function from images to the logits of `model`.
 
     Example:
@@ -383,22 +312,7 @@ def logits_of(model, training=False):
     return lambda x: classifier.logits(x, training=training)
 
 
-def unwrap(model):
+def unwrap(model: keras.Model) -> keras.Model:
     """Returns the model inside an `AdversarialModel` and its like, or the model."""
     # An attribute of this package's wrappers; a model of Keras has none.
     return model.model if getattr(model, "wraps_model", False) else model
-
-
-def is_finite(z):
-    """Returns which rows of an array of logits hold finite numbers alone."""
-    return np.isfinite(z).all(-1)
-
-
-def is_right(z, y):
-    """Returns which rows of logits give their class; never one that is not finite."""
-    return (z.argmax(-1) == y) & is_finite(z)
-
-
-def batches(index, batch_size):
-    """Returns an array in parts of at most `batch_size`."""
-    return [index[i : i + batch_size] for i in range(0, len(index), batch_size)]

@@ -1,26 +1,35 @@
 """Where the logits of a Keras model are: what stands at its end, and before it."""
 
 import dataclasses
-import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import keras
-import numpy as np
 from keras import ops, tree
 
-from keras_gce import backend
+from keras_gce.checks import Tensor
+from keras_gce.classifier.graph import (
+    Computation,
+    computation,
+    graph_of,
+    image_shape,
+    node_of,
+)
+from keras_gce.classifier.operations import (
+    activation_of,
+    behaviour,
+    function_of,
+    has_variables,
+    of_keras,
+    without_activation,
+)
 from keras_gce.errors import InputError, one_line
 
-__all__ = ["Ending", "State", "ending_of", "of_keras", "output_spec", "softmax"]
+__all__ = ["Ending", "State", "as_logits", "ending_of", "output_spec", "width_of"]
 
 # Operations that only move numbers about, so that a softmax may stand before them.
 MOVES = ("Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast")
-# Room for the rounding of a bfloat16 policy.
-CLOSE = 2e-2
-
-# What is known of each model, without the model: the entry goes when the model does.
-_KNOWN = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -41,16 +50,43 @@ class Ending:
     """
 
     kind: str = "logits"
-    before: Callable | None = None
-    whole: Callable | None = None
-    input_shape: tuple | None = None
-    output: tuple | None = None
+    before: Computation | None = None
+    whole: Computation | None = None
+    input_shape: tuple[int | None, ...] | None = None
+    output: tuple[int | None, ...] | None = None
     opaque: bool = False
     unusual: bool = False
     checked: bool = False
 
 
-def ending_of(model):
+class State:
+    """What a model is made of and compiled with: what is known of it is known of that.
+
+    As in Keras, a layer that does something else is seen once the model is compiled
+    anew, and an exchanged one at once; a new activation of the last layer too.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        # The configuration is a new object after each `compile`; before there is none.
+        compiled = getattr(model, "_compile_config", None)
+        last = activation_of(model.layers[-1]) if model.layers else None
+        self._parts = (compiled, last, *model.weights)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, State)
+            and len(self._parts) == len(other._parts)
+            and all(a is b for a, b in zip(self._parts, other._parts, strict=True))
+        )
+
+
+# What is known of each model, without the model: the entry goes when the model does.
+_KNOWN: weakref.WeakKeyDictionary[keras.Model, tuple[State, Ending]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def ending_of(model: keras.Model) -> tuple[State, Ending]:
     """Returns the `State` of a model, and its `Ending`, found at first and kept.
 
     Raises:
@@ -65,31 +101,9 @@ def ending_of(model):
     return _KNOWN[model]
 
 
-class State:
-    """What a model is made of and compiled with: what is known of it is known of that.
-
-    As in Keras, a layer that does something else is seen once the model is compiled
-    anew, and an exchanged one at once; a new activation of the last layer too.
-    """
-
-    def __init__(self, model):
-        # The configuration is a new object after each `compile`.
-        compiled = getattr(model, "_compile_config", None)
-        layers = getattr(model, "layers", [])
-        last = getattr(layers[-1], "activation", None) if layers else None
-        self._parts = (compiled, last, *getattr(model, "weights", ()))
-
-    def __eq__(self, other):
-        return (
-            isinstance(other, State)
-            and len(self._parts) == len(other._parts)
-            and all(a is b for a, b in zip(self._parts, other._parts, strict=True))
-        )
-
-    __hash__ = None
-
-
-def output_spec(model, input_shape):
+def output_spec(
+    model: keras.Model, input_shape: tuple[int | None, ...] | None
+) -> tuple[int | None, ...]:
     """Returns the shape of a model's one output for images of a shape."""
     if input_shape is None:
         raise InputError(
@@ -112,15 +126,37 @@ def output_spec(model, input_shape):
     return outputs[0].shape
 
 
-def _look(model):
+def width_of(model: keras.Model, output: tuple[int | None, ...]) -> int:
+    """Returns how many numbers an output of a shape has for an example."""
+    if len(output) == 1:
+        return 1
+    if len(output) != 2 or output[1] is None:
+        raise InputError(
+            "`model` must have one output of shape (N, K), or (N, 1) or (N,) for "
+            f"two classes. Received: model={model.name} with an output of {output}"
+        )
+    return output[1]
+
+
+def as_logits(value: Tensor) -> Tensor:
+    """Returns logits as float32 of shape `(N, K)`: one of two classes as [0, z]."""
+    value = ops.cast(value, "float32")
+    if len(value.shape) == 1:
+        value = value[:, None]
+    if value.shape[-1] == 1:
+        value = ops.concatenate([ops.zeros_like(value), value], axis=-1)
+    return value
+
+
+def _look(model: keras.Model) -> Ending:
     if not model.built:
         raise InputError(
             "`model` must be built: call it on a batch first, or give it a "
             f"keras.Input. Received: model={model.name}"
         )
-    graph = _graph_of(model)
+    graph = graph_of(model)
     if graph is None:
-        return Ending(opaque=True, input_shape=_image_shape(model))
+        return Ending(opaque=True, input_shape=image_shape(model))
     inputs, outputs = graph
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -138,69 +174,44 @@ def _look(model):
     # Of a sequential model it is one tensor; a functional one may have it in a dict.
     sequential = isinstance(model, keras.Sequential)
     if not keras.backend.is_float_dtype(image.dtype):
-        compute = _computation(image, output)
+        compute = computation(image, output)
         structure = output if sequential else model.output
 
-        def whole(x, training):
+        def whole(x: Tensor, training: bool | None) -> Any:
             return tree.pack_sequence_as(structure, [compute(x, training)])
 
         ending.whole = whole
     nested = not sequential and tree.is_nested(model.input)
     if ending.before is None and (ending.whole or nested):
-        ending.before = _computation(image, output)
+        ending.before = computation(image, output)
     return ending
 
 
-def _graph_of(model):
-    """Returns the symbolic inputs and outputs of a model; `None` for a subclassed one.
-
-    Of a functional model whose class has a `call` of its own nothing is known either.
-    """
-    if not of_keras(type(model).call):
-        return None
-    try:
-        inputs, outputs = model.inputs, model.outputs
-    except AttributeError:
-        return None
-    return (inputs, outputs) if inputs and outputs else None
-
-
-def _image_shape(model):
-    """The shape of one image that a subclassed model was built for; `None`: unknown."""
-    try:
-        (image,) = model.inputs  # Of a functional model with a call of its own.
-        return tuple(image.shape[1:])
-    except (AttributeError, TypeError, ValueError):
-        shape = (model.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, (tuple, list)) or any(
-        isinstance(size, (tuple, list, dict)) for size in shape
-    ):
-        return None
-    return tuple(shape[1:])
-
-
-def _walk_back(model, image, output):
+def _walk_back(
+    model: keras.Model, image: keras.KerasTensor, output: keras.KerasTensor
+) -> Ending:
     """Walks from the output back to the softmax or sigmoid, if there is one."""
-    moves, tensor = [], output
+    moves: list[keras.Operation] = []
+    tensor = output
     one = len(output.shape) == 1 or output.shape[-1] == 1
     while True:
-        node = _node_of(tensor)
+        node = node_of(tensor)
         operation, sources = node.operation, node.input_tensors
         if len(sources) != 1 or node.is_input:
             return Ending(opaque=True)
         if isinstance(operation, keras.Model):
             number = tensor._keras_history.tensor_index
             return _of_inner(image, operation, number, sources[0], moves)
-        function = _function_of(operation)
-        kind = _behaviour(function, sources[0].shape, one)
-        known, weightless = of_keras(type(operation)), not _has_variables(operation)
+        function = function_of(operation)
+        kind = behaviour(function, sources[0].shape, one)
+        known, weightless = of_keras(type(operation)), not has_variables(operation)
         if kind in ("softmax", "sigmoid"):
             if _ends_in_probabilities(sources[0], one):
                 _refuse(model, operation, function, "twice")
             return Ending(
                 kind=kind,
                 before=_chain(
-                    _computation(image, sources[0]), _without(operation), moves
+                    computation(image, sources[0]), without_activation(operation), moves
                 ),
                 unusual=bool(moves) or not known,
             )
@@ -208,8 +219,8 @@ def _walk_back(model, image, output):
             moves.insert(0, operation)
             tensor = sources[0]
             continue
-        hides = function is not operation and kind not in (None, "linear")
-        if hides or kind in ("relu", "sigmoids"):
+        own = function is not operation and kind != "linear"
+        if kind is not None and (own or kind in ("relu", "sigmoids")):
             _refuse(model, operation, function, kind)
         return Ending(
             # A layer of Keras with weights and a linear end gives no probabilities;
@@ -218,18 +229,24 @@ def _walk_back(model, image, output):
         )
 
 
-def _of_inner(image, inner, number, source, moves):
+def _of_inner(
+    image: keras.KerasTensor,
+    inner: keras.Model,
+    number: int,
+    source: keras.KerasTensor,
+    moves: Sequence[keras.Operation],
+) -> Ending:
     """The softmax of an inner model's output of a number is the outer one's."""
-    graph = _graph_of(inner)
+    graph = graph_of(inner)
     if graph is None:
         return Ending(opaque=True)
     (inner_image,), inner_output = graph[0], graph[1][number]
     found = _walk_back(inner, inner_image, inner_output)
     if found.before is None:
         return found
-    outer, inside = _computation(image, source), found.before
+    outer, inside = computation(image, source), found.before
 
-    def before(x, training):
+    def before(x: Tensor, training: bool | None) -> Tensor:
         return inside(outer(x, training), training)
 
     found.before = _chain(before, None, moves)
@@ -237,7 +254,12 @@ def _of_inner(image, inner, number, source, moves):
     return found
 
 
-def _refuse(model, operation, function, kind):
+def _refuse(
+    model: keras.Model,
+    operation: keras.Operation,
+    function: Callable[..., Any] | None,
+    kind: str,
+) -> NoReturn:
     name = getattr(function, "__name__", None) or operation.name
     advice = {
         "relu": "; a ReLU hides each logit below 0, and has no gradient there: take it "
@@ -254,141 +276,24 @@ def _refuse(model, operation, function, kind):
     )
 
 
-def _ends_in_probabilities(tensor, one):
+def _ends_in_probabilities(tensor: keras.KerasTensor, one: bool) -> bool:
     """Whether what goes into a softmax has come out of one."""
-    node = _node_of(tensor)
+    node = node_of(tensor)
     if node.is_input or len(node.input_tensors) != 1:
         return False
-    kind = _behaviour(_function_of(node.operation), tensor.shape, one)
+    kind = behaviour(function_of(node.operation), tensor.shape, one)
     return kind in ("softmax", "sigmoid", "sigmoids")
 
 
-def of_keras(value):
-    """Whether a class or a function is Keras's own."""
-    return (value.__module__ or "").startswith("keras.")
-
-
-def softmax(z):
-    """Returns the softmax of an array over its last axis."""
-    exp = np.exp(z - z.max(-1, keepdims=True))
-    return exp / exp.sum(-1, keepdims=True)
-
-
-def _has_variables(operation):
-    # An operation that is no layer has none.
-    return bool(getattr(operation, "variables", None))
-
-
-def _function_of(operation):
-    """What an operation does last, if that is a function without weights."""
-    if isinstance(operation, keras.layers.RNN):
-        return None  # Its activation is not its end.
-    function = getattr(operation, "activation", None)
-    if function is None and not _has_variables(operation):
-        return operation
-    return function
-
-
-def _behaviour(function, shape, one):
-    """Returns what a function without weights does to its input, in a word.
-
-    It is tried, not named: a softmax is one whatever library it comes from. `None`:
-    anything else.
-    """
-    if function is None or function is keras.activations.linear:
-        return "linear" if function is not None else None
-    sizes = [2, *(2 if size is None else size for size in shape[1:])]
-    v = np.random.default_rng(0).uniform(-3, 3, sizes).astype("float32")
-    try:
-        # A train step may be what looks first.
-        with backend.eagerly():
-            value = ops.convert_to_numpy(function(ops.convert_to_tensor(v)))
-    except Exception:  # It takes something else, whatever that is.
-        return None
-    if value.shape != v.shape:
-        return None
-    value = value.astype("float32")
-
-    def same(other):
-        return np.allclose(value, other, atol=CLOSE)
-
-    if same(v):
-        return "linear"
-    if not one and same(softmax(v)):
-        return "softmax"
-    if not one and same(np.log(softmax(v))):
-        return None if isinstance(function, keras.Operation) else "linear"
-    if same(1 / (1 + np.exp(-v))):
-        return "sigmoid" if one else "sigmoids"
-    if same(np.maximum(v, 0)):
-        return "relu"
-    return "other" if not isinstance(function, keras.Operation) else None
-
-
-def _without(operation):
-    """Returns the operation without its activation, as a callable.
-
-    Whatever else its call does (LoRA, quantisation, mixed precision) is kept, and so
-    are its weights, which the twin shares. The layer itself is not touched, not even
-    for a moment: another thread may be using it.
-    """
-    if getattr(operation, "activation", None) is None or not operation.variables:
-        return None
-    twin = object.__new__(type(operation))
-    vars(twin).update(vars(operation))
-    # Not by `setattr`, which would register a layer with what both share.
-    vars(twin)["activation"] = keras.activations.linear
-    return twin
-
-
-def _chain(before, last, moves):
-    def run(x, training):
+def _chain(
+    before: Computation,
+    last: keras.Operation | None,
+    moves: Sequence[keras.Operation],
+) -> Computation:
+    def run(x: Tensor, training: bool | None) -> Tensor:
         value = before(x, training)
         for operation in (last, *moves):
             value = value if operation is None else operation(value)
         return value
 
     return run
-
-
-def _node_of(tensor):
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
-
-
-def _computation(image, tensor):
-    """Returns a function (images, training) -> the value of a symbolic tensor.
-
-    As Keras's own walk over the graph of a functional model, but for the cast to an
-    integer `Input`'s dtype.
-    """
-    order, seen = [], set()
-    stack = [] if tensor is image else [(_node_of(tensor), False)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            order.append(node)
-        elif id(node) not in seen and not node.is_input:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack += [
-                (_node_of(t), False) for t in node.input_tensors if t is not image
-            ]
-    takes_training = [
-        "training" in inspect.signature(node.operation.call).parameters
-        for node in order
-    ]
-    dtype = image.dtype if keras.backend.is_float_dtype(image.dtype) else "float32"
-
-    def compute(x, training):
-        values = {id(image): ops.cast(ops.convert_to_tensor(x), dtype)}
-        for node, takes in zip(order, takes_training, strict=True):
-            args, kwargs = node.arguments.fill_in(values)
-            if takes and training is not None:
-                kwargs = {**kwargs, "training": training}
-            results = node.operation(*args, **kwargs)
-            for symbol, value in zip(node.outputs, tree.flatten(results), strict=True):
-                values[id(symbol)] = value
-        return values[id(tensor)]
-
-    return compute

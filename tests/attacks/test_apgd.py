@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 from keras.ops import convert_to_numpy as to_numpy
+from networks import balanced, labelled
 
-from keras_gce import backend, evaluate, models
-from keras_gce.attacks import APGD, PGD
+from keras_gce import backend, evaluate
+from keras_gce.attacks import APGD, APGDT, PGD
 from keras_gce.attacks.ball import TensorSeed
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -147,12 +148,13 @@ def test_targeted_reaches_the_targets(xe_model, images):
     assert reached.mean() > 0.9
 
 
-def test_one_trace_for_all_settings_and_batch_sizes(tf, images):
-    model = models.SmallCNN()
-    x, y = images
+def test_one_trace_for_all_settings_and_batch_sizes(tf):
+    model = balanced()
+    x, y = labelled(model)
     for steps, restarts, n in ((3, 1, 30), (7, 2, 30), (3, 1, 11)):
         APGD(eps=0.1, steps=steps, restarts=restarts)(model, x[:n], y[:n])
-    assert backend.trace_count(model) == 1
+        APGDT(eps=0.1, steps=steps, restarts=restarts)(model, x[:n], y[:n])
+    assert backend.trace_count(model) == 2
 
 
 def test_wrong_input():
@@ -162,6 +164,17 @@ def test_wrong_input():
         ({"eps": -0.1}, "eps=-0.1"),
         ({"loss": "hinge"}, "loss='hinge'"),
         ({"norm": "l1"}, "norm=l1"),
+        ({"eot_iter": 0}, "eot_iter=0"),
     ):
         with pytest.raises(InputError, match=received):
             APGD(**{"eps": 0.1} | settings)
+    for settings, received in (
+        ({"steps": 0}, "steps=0"),
+        ({"num_targets": 0}, "num_targets=0"),
+        ({"targeted": True}, "targeted=True"),
+    ):
+        with pytest.raises(InputError, match=received):
+            APGDT(**{"eps": 0.1} | settings)
+    flat = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    with pytest.raises(InputError, match="Received: 3 classes"):
+        APGDT(eps=0.1)(flat, np.zeros((2, 5), "float32"), np.array([0, 1]))

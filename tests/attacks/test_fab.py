@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras.ops import convert_to_numpy as to_numpy
+from networks import balanced, labelled
 from scipy.optimize import linprog, minimize
 
-from keras_gce import backend, models
+from keras_gce import backend
 from keras_gce.attacks import APGD, FAB
 from keras_gce.attacks.fab import _to_plane
 from keras_gce.classifier import Classifier
@@ -114,7 +115,7 @@ def test_stays_in_the_ball_and_breaks_about_what_apgd_breaks(
     def left(x_adv):
         return np.argmax(xe_model.predict(to_numpy(x_adv), verbose=0), -1) == y
 
-    attack = FAB(eps=eps, norm=norm, steps=50, num_targets=3, seed=0)
+    attack = FAB(eps=eps, norm=norm, steps=30, num_targets=3, seed=0)
     x_adv = to_numpy(attack(xe_model, x, y))
     delta = (x_adv - x).reshape(len(x), -1)
     if norm == "linf":
@@ -124,7 +125,7 @@ def test_stays_in_the_ball_and_breaks_about_what_apgd_breaks(
     assert x_adv.min() >= 0 and x_adv.max() <= 1 and np.isfinite(x_adv).all()
     moved = np.abs(delta).max(axis=1) > 0
     np.testing.assert_array_equal(left(x_adv), left(x) & ~moved)
-    apgd = left(APGD(eps=eps, norm=norm, seed=0)(xe_model, x, y))
+    apgd = left(APGD(eps=eps, norm=norm, steps=50, seed=0)(xe_model, x, y))
     assert abs(left(x_adv).mean() - apgd.mean()) <= 0.1
     early = to_numpy(attack.run(Classifier(xe_model), x, y, stop_early=True))
     np.testing.assert_array_equal(left(early), left(x_adv))
@@ -142,9 +143,9 @@ def test_no_gradient_no_move_and_two_classes():
         np.testing.assert_array_equal(x_adv, x)
 
 
-def test_one_trace_for_all_settings_and_batch_sizes(tf, images):
-    model = models.SmallCNN()
-    x, y = images
+def test_one_trace_for_all_settings_and_batch_sizes(tf):
+    model = balanced()
+    x, y = labelled(model)
     for steps, restarts, eps, n in ((3, 1, 0.1, 30), (4, 2, 0.2, 7)):
         FAB(eps=eps, steps=steps, restarts=restarts)(model, x[:n], y[:n])
     assert backend.trace_count(model) == 1

@@ -1,0 +1,127 @@
+"""Square: its shapes by hand, and that it needs no gradient."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras.ops import convert_to_numpy as to_numpy
+from networks import balanced, labelled
+
+from keras_gce import backend
+from keras_gce.attacks import APGD, Square
+from keras_gce.attacks.square import _pyramids
+from keras_gce.classifier import Classifier
+from keras_gce.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    return digits.test.take(40).arrays()
+
+
+def right(model, x, y):
+    return np.argmax(model.predict(to_numpy(x), verbose=0), -1) == y
+
+
+def masked(model, scale=1e4):
+    """The same classes, from logits so large that cross-entropy has no gradient."""
+    return keras.Sequential([model, keras.layers.Rescaling(scale)])
+
+
+def test_square_needs_no_gradient(xe_model, images):
+    x, y = images
+    blind = masked(xe_model)
+    gradient = right(blind, APGD(eps=0.1, steps=30, seed=0)(blind, x, y), y).mean()
+    x_adv = Square(eps=0.1, queries=1000, seed=0)(blind, x, y)
+    assert right(blind, x_adv, y).mean() < gradient - 0.1
+    # As if there were no mask.
+    seen = right(xe_model, Square(eps=0.1, queries=1000, seed=0)(xe_model, x, y), y)
+    assert abs(right(blind, x_adv, y).mean() - seen.mean()) <= 0.1
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 7, 11])
+@pytest.mark.parametrize("turned", [False, True])
+def test_pyramids_point_up_and_down_and_have_length_1(side, turned):
+    cells = np.arange(side, dtype="int32")
+    row, column = cells[:, None] + 0 * cells, cells + 0 * cells[:, None]
+    values = to_numpy(_pyramids(row, column, side, np.array(turned), 28))
+    assert np.sum(values**2) == pytest.approx(1, abs=1e-5)
+    values = values.T if turned else values
+    half = side // 2
+    assert (values[:half] >= 0).all() and (values[half:] <= 0).all()
+    if side == 7:
+        # Layers 1, 1/4, 1/9, 1/16 thick; the upper half is 3 x 7, its top at (1, 3).
+        upper = values[:3] / values[1, 3]
+        total = 1 + 1 / 4 + 1 / 9 + 1 / 16
+        assert upper[1, 2] == pytest.approx((total - 1) / total, rel=1e-4)
+        assert upper[0, 0] == pytest.approx(1 / 16 / total, rel=1e-4)
+
+
+def test_one_trace_for_all_settings_and_batch_sizes(tf):
+    model = balanced()
+    x, y = labelled(model)
+    for eps, queries, n in ((0.1, 5, 40), (0.2, 9, 13)):
+        Square(eps=eps, queries=queries)(model, x[:n], y[:n])
+    assert backend.trace_count(model) == 1
+
+
+def test_targeted_moves_towards_the_target(xe_model, images):
+    x, y = images
+    target = ((y + 1) % 10).astype("int32")
+
+    def lead(v):
+        z = xe_model.predict(to_numpy(v), verbose=0)
+        return z[np.arange(len(y)), target] - z[np.arange(len(y)), y]
+
+    attack = Square(eps=0.1, queries=100, targeted=True, seed=0)
+    assert lead(attack(xe_model, x, target)).mean() > lead(x).mean()
+
+
+def test_wrong_input():
+    for settings, received in (
+        ({"queries": 0}, "queries=0"),
+        ({"p_init": 0}, "p_init=0"),
+        ({"p_init": 1.5}, "p_init=1.5"),
+        ({"eps": -1}, "eps=-1"),
+    ):
+        with pytest.raises(InputError, match=received):
+            Square(**{"eps": 0.1} | settings)
+    flat = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    with pytest.raises(InputError, match=r"x.shape=\(2, 5\)"):
+        Square(eps=0.1)(flat, np.zeros((2, 5), "float32"), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("norm,eps", [("linf", 0.05), ("l2", 0.6)])
+def test_square_in_another_unit(norm, eps):
+    model = balanced(classes=5)
+    x, y = labelled(model)
+    of_255 = balanced(classes=5, first=[layers.Rescaling(1 / 255)])
+    attack = Square(eps=eps, norm=norm, queries=30, seed=0)
+    other = dataclasses.replace(attack, eps=eps * 255, bounds=(0, 255))
+    a, b = (
+        to_numpy(one(m, images, y))
+        for one, m, images in ((attack, model, x), (other, of_255, x * 255))
+    )
+    same = np.abs(a - b / 255).reshape(len(x), -1).max(1) <= 1e-4
+    assert same.mean() >= 0.95
+    assert (to_numpy(model(a)).argmax(-1) != y).mean() > 0.2
+
+
+@pytest.mark.parametrize("norm,eps", [("linf", 0.03), ("l2", 0.6)])
+def test_square_knows_where_the_channels_are(norm, eps):
+    last = balanced((8, 8, 3), classes=5)
+    inputs = keras.Input((3, 8, 8))
+    # Flatten moves the channels last itself, and says so.
+    value = layers.Flatten(data_format="channels_first")(inputs)
+    value = layers.Dense(12, "relu")(value)
+    first = keras.Model(inputs, layers.Dense(5)(value))
+    first.set_weights(last.get_weights())
+    x, y = labelled(last, shape=(8, 8, 3))
+    attack = Square(eps=eps, norm=norm, queries=30, seed=0)
+    moved = np.moveaxis(x, -1, 1)
+    np.testing.assert_allclose(to_numpy(first(moved)), to_numpy(last(x)), atol=1e-5)
+    a, b = to_numpy(attack(last, x, y)), to_numpy(attack(first, moved, y))
+    assert Classifier(first).data_format == "channels_first"
+    np.testing.assert_allclose(np.moveaxis(a, -1, 1), b, atol=1e-6)
