@@ -1,8 +1,12 @@
 """`RobustAccuracy`: the accuracy under attack, in the logs of `fit`."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
+from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -44,7 +48,13 @@ class RobustAccuracy(keras.callbacks.Callback):
         InputError: If an argument is not as described.
     """
 
-    def __init__(self, data, attack, every=1, batch_size=500):
+    def __init__(
+        self,
+        data: Any,
+        attack: Attack | Sequence[Attack],
+        every: int = 1,
+        batch_size: int = 500,
+    ) -> None:
         super().__init__()
         check_integer("every", every, least=1)
         check_integer("batch_size", batch_size, least=1)
@@ -54,9 +64,10 @@ class RobustAccuracy(keras.callbacks.Callback):
         self.attack = attack
         self.every = every
         self.batch_size = batch_size
-        self._checked = None
+        self._checked: tuple[np.ndarray, np.ndarray] | None = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, where it is due."""
         last = epoch + 1 == (self.params or {}).get("epochs")
         if logs is None or not (last or (epoch + 1) % self.every == 0):
             return
@@ -70,6 +81,6 @@ class RobustAccuracy(keras.callbacks.Callback):
         left = [outcome.robust for outcome in outcomes]
         logs["val_robust_accuracy"] = float((clean & np.all(left, axis=0)).mean())
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RobustAccuracy":
         # KerasTuner copies its callbacks for each trial; the data need not be.
         return type(self)(self.data, self.attack, self.every, self.batch_size)

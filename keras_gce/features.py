@@ -4,14 +4,19 @@ Pictures of t-SNE persuade too easily: it draws clusters where there are none, a
 distances between them mean little. The silhouette is a number that can be compared.
 """
 
+from typing import Any
+
 import numpy as np
 
+from keras_gce.checks import Tensor
 from keras_gce.errors import InputError
 
 __all__ = ["penultimate_features", "silhouette_values", "tsne"]
 
 
-def penultimate_features(model, images, batch_size=500):
+def penultimate_features(
+    model: Any, images: np.ndarray, batch_size: int = 500
+) -> np.ndarray:
     """Computes what goes into the last layer of a model.
 
     Example:
@@ -57,7 +62,7 @@ def penultimate_features(model, images, batch_size=500):
     return np.concatenate(parts).reshape(len(images), -1)
 
 
-def _features(model, keras):
+def _features(model: Any, keras: Any) -> Tensor:
     for layer in model.layers:
         if layer.name == "features":
             return layer.output
@@ -67,7 +72,7 @@ def _features(model, keras):
     return last.input
 
 
-def tsne(features, seed=0, perplexity=30.0):
+def tsne(features: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
     """Computes scikit-learn's t-SNE on a plane, from a start by PCA.
 
     Args:
@@ -90,7 +95,7 @@ def tsne(features, seed=0, perplexity=30.0):
         )
     if not perplexity > 0:
         raise InputError(f"`perplexity` must be > 0. Received: perplexity={perplexity}")
-    method = _scikit_learn("manifold").TSNE(
+    method = _scikit_learn().manifold.TSNE(
         perplexity=min(perplexity, (len(features) - 1) / 3),
         init="pca",
         random_state=seed,
@@ -98,7 +103,7 @@ def tsne(features, seed=0, perplexity=30.0):
     return method.fit_transform(features)
 
 
-def silhouette_values(points, labels):
+def silhouette_values(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Computes the silhouette of each example: how far apart its class lies.
 
     ```
@@ -137,10 +142,10 @@ def silhouette_values(points, labels):
             f"and fewer than points. Received: labels of shape {labels.shape} with "
             f"{classes} class(es), points of shape {points.shape}"
         )
-    return _scikit_learn("metrics").silhouette_samples(points, labels)
+    return _scikit_learn().metrics.silhouette_samples(points, labels)
 
 
-def _checked_points(name, values):
+def _checked_points(name: str, values: Any) -> np.ndarray:
     values = np.asarray(values, "float32")
     if values.ndim != 2 or not np.isfinite(values).all():
         raise InputError(
@@ -150,7 +155,8 @@ def _checked_points(name, values):
     return values
 
 
-def _scikit_learn(module):
+def _scikit_learn() -> Any:
+    """The package, with the modules that are asked for here."""
     try:
         import sklearn.manifold
         import sklearn.metrics
@@ -159,4 +165,4 @@ def _scikit_learn(module):
             "t-SNE and silhouettes must have scikit-learn installed: pip install "
             f'"keras_gce[plot]". Received: {error}'
         ) from error
-    return getattr(sklearn, module)
+    return sklearn

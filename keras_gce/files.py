@@ -5,10 +5,13 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 from keras_gce.errors import InputError
 
 __all__ = [
+    "PathLike",
     "check_apart",
     "claim",
     "output_file",
@@ -18,8 +21,10 @@ __all__ = [
     "write_text",
 ]
 
+PathLike: TypeAlias = str | os.PathLike[str]
 
-def output_folder(path):
+
+def output_folder(path: PathLike) -> pathlib.Path:
     """Returns the folder as a `Path`, made where it is missing, and writable.
 
     Raises:
@@ -43,7 +48,7 @@ def output_folder(path):
     return path
 
 
-def claim(folder, name, settings):
+def claim(folder: PathLike, name: str, settings: dict[str, Any]) -> pathlib.Path:
     """Writes down the settings of the work that is kept in a folder.
 
     Args:
@@ -74,7 +79,7 @@ def claim(folder, name, settings):
     return folder
 
 
-def output_file(path):
+def output_file(path: PathLike) -> pathlib.Path:
     """Returns the file as a `Path`, in a folder that exists now and is writable.
 
     Raises:
@@ -87,7 +92,9 @@ def output_file(path):
     return path
 
 
-def check_apart(outputs, inputs):
+def check_apart(
+    outputs: Mapping[str, PathLike | None], inputs: Mapping[str, PathLike | None]
+) -> None:
     """Refuses outputs that would take the place of an input, or of each other.
 
     Args:
@@ -111,19 +118,19 @@ def check_apart(outputs, inputs):
         taken[name] = real
 
 
-def write_text(path, text):
+def write_text(path: PathLike, text: str) -> None:
     """Writes a text file in UTF-8."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path, data):
+def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes a file."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`, which takes its place at the end."""
     path = pathlib.Path(path)
     # The suffixes stay, since Keras decides the format by them.

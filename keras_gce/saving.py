@@ -9,7 +9,7 @@ import keras
 # Registers the losses, with which models here are compiled.
 import keras_gce.losses  # noqa: F401
 from keras_gce.errors import InputError
-from keras_gce.files import replacing
+from keras_gce.files import PathLike, replacing
 
 __all__ = [
     "epochs_of",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-def save_model(model, path, epochs=None):
+def save_model(model: keras.Model, path: PathLike, epochs: int | None = None) -> None:
     """Saves a Keras model as `.keras`.
 
     Args:
@@ -37,7 +37,7 @@ def save_model(model, path, epochs=None):
                 archive.comment = json.dumps({"epochs": epochs}).encode()
 
 
-def epochs_of(path):
+def epochs_of(path: PathLike) -> int | None:
     """Returns how many epochs a saved model was trained; `None` where it isn't said."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -46,7 +46,7 @@ def epochs_of(path):
         return None
 
 
-def load_model(path):
+def load_model(path: PathLike) -> keras.Model:
     """Loads a Keras model.
 
     Raises:
@@ -64,7 +64,7 @@ def load_model(path):
         ) from error
 
 
-def save_weights(model, path, epochs):
+def save_weights(model: keras.Model, path: PathLike, epochs: int) -> None:
     """Saves what continues a training: weights, optimizers, and the finished epochs.
 
     Args:
@@ -82,7 +82,7 @@ def save_weights(model, path, epochs):
             file.attrs["epochs"] = epochs
 
 
-def load_weights(model, path):
+def load_weights(model: keras.Model, path: PathLike) -> int | None:
     """Loads what `save_weights` saved.
 
     Returns:

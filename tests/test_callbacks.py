@@ -7,7 +7,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from keras_gce import attacks, evaluation, models
+from keras_gce import attacks, evaluation
 from keras_gce.attacks import BIM, FGSM
 from keras_gce.callbacks import RobustAccuracy
 from keras_gce.errors import InputError
@@ -22,9 +22,16 @@ def parts(digits):
     return digits.train.take(200).arrays(), digits.validation.take(40).arrays()
 
 
+def network():
+    flat, dense = keras.layers.Flatten(), keras.layers.Dense
+    return keras.Sequential(
+        [keras.Input((28, 28, 1)), flat, dense(16, "relu"), dense(10)]
+    )
+
+
 def compiled(learning_rate=0.01):
     keras.utils.set_random_seed(0)
-    model = models.SmallCNN()
+    model = network()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(learning_rate), loss)
     return model
@@ -97,7 +104,7 @@ def test_no_retrace_from_epoch_to_epoch(parts):
 
 
 def test_of_a_wrapper_the_model_inside(parts):
-    wrapped = AdversarialModel(models.SmallCNN(), ATTACK)
+    wrapped = AdversarialModel(network(), ATTACK)
     wrapped.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
     history = fit(
         wrapped,
@@ -148,11 +155,12 @@ def test_tensorboard(tf, parts, tmp_path):
     np.testing.assert_allclose(written, history[KEY], rtol=1e-6)
 
 
+@pytest.mark.integration
 def test_keras_tuner(parts, tmp_path):
     def build(hp):
         # Nothing is learnt at the first rate: the search has a better one to find.
         rate = hp.Choice("learning_rate", [0.0, 0.01])
-        wrapped = AdversarialModel(models.SmallCNN(), ATTACK)
+        wrapped = AdversarialModel(network(), ATTACK)
         wrapped.compile(
             keras.optimizers.Adam(rate),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),

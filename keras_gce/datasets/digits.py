@@ -11,7 +11,7 @@ SIZE = 28
 TEST_PER_CLASS = 36
 
 
-def read():
+def read() -> tuple[Split, Split, tuple[str, ...]]:
     """Returns train (1,437 images), test (36 of each class) and the class names."""
     try:
         from sklearn.datasets import load_digits
@@ -31,7 +31,7 @@ def read():
     )
 
 
-def _test_mask(labels):
+def _test_mask(labels: np.ndarray) -> np.ndarray:
     # RandomState, whose stream NumPy has frozen for good, as it has not
     # default_rng's: the test part must be the same in every version.
     order = np.random.RandomState(0).permutation(len(labels))
@@ -41,13 +41,13 @@ def _test_mask(labels):
     return mask
 
 
-def _resized(images, size):
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
     rows = _interpolation(images.shape[1], size)
     columns = _interpolation(images.shape[2], size)
     return rows @ images @ columns.T
 
 
-def _interpolation(old, new):
+def _interpolation(old: int, new: int) -> np.ndarray:
     """Returns the (new, old) matrix of bilinear resizing, pixel centres aligned."""
     position = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(old)))

@@ -1,18 +1,19 @@
 """`load`: one call for every dataset, and the cut of the validation part."""
 
 import dataclasses
-import math
-import numbers
 import os
+from typing import Any
 
 import numpy as np
 
-from keras_gce.datasets.split import Split
+from keras_gce.checks import check_number
+from keras_gce.datasets.split import Split, check_seed
 from keras_gce.errors import InputError
+from keras_gce.names import DATASETS
 
 __all__ = ["NAMES", "Dataset", "load"]
 
-NAMES = ("digits", "mnist", "cifar10", "cifar100", "tiny_imagenet")
+NAMES = DATASETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +35,15 @@ class Dataset:
     validation: Split
     test: Split
     num_classes: int
-    class_names: tuple
+    class_names: tuple[str, ...]
 
 
-def load(name, data_dir=None, validation=0.1, seed=0):
+def load(
+    name: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+) -> Dataset:
     """Loads a dataset into memory and cuts a validation part from its train part.
 
     - `"digits"`: scikit-learn's 1,797 handwritten digits, resized to 28 x 28. Needs
@@ -78,7 +84,12 @@ def load(name, data_dir=None, validation=0.1, seed=0):
     Raises:
         InputError: If an argument is not as described, or the data cannot be had.
     """
-    _check_arguments(validation, seed)
+    check_number("validation", validation, least=0)
+    if validation >= 1:
+        raise InputError(
+            f"`validation` must be a number in [0, 1). Received: {validation=}"
+        )
+    check_seed(seed)
     train, test, class_names = _read(name, data_dir)
     train, held_out = _cut(train, validation, seed)
     return Dataset(
@@ -91,7 +102,9 @@ def load(name, data_dir=None, validation=0.1, seed=0):
     )
 
 
-def _read(name, data_dir):
+def _read(
+    name: Any, data_dir: str | os.PathLike[str] | None
+) -> tuple[Split, Split, tuple[str, ...]]:
     """Returns train, test and class names. Each reader is imported when it is used."""
     if isinstance(name, (str, os.PathLike)):
         text = os.fspath(name)
@@ -117,7 +130,7 @@ def _read(name, data_dir):
     )
 
 
-def _cut(train, validation, seed):
+def _cut(train: Split, validation: float, seed: int) -> tuple[Split, Split]:
     count = min(round(validation * len(train)), len(train) - 1)
     if count == 0:
         return train, Split(train.images[:0], train.labels[:0])
@@ -127,17 +140,3 @@ def _cut(train, validation, seed):
         Split(train.images[~held_out], train.labels[~held_out]),
         Split(train.images[held_out], train.labels[held_out]),
     )
-
-
-def _check_arguments(validation, seed):
-    if (
-        isinstance(validation, bool)
-        or not isinstance(validation, numbers.Real)
-        or math.isnan(validation)
-        or not 0 <= validation < 1
-    ):
-        raise InputError(
-            f"`validation` must be a number in [0, 1). Received: {validation=}"
-        )
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise InputError(f"`seed` must be an integer >= 0. Received: {seed=}")

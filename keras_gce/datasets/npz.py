@@ -26,7 +26,7 @@ UNREADABLE = (
 )
 
 
-def read(path):
+def read(path: str) -> tuple[Split, Split, tuple[str, ...]]:
     """Returns train, test and the class names of the file at `path`."""
     x_train, y_train, x_test, y_test = _arrays(path)
     train = _split(path, "train", x_train, y_train)
@@ -51,7 +51,7 @@ def read(path):
     return train, test, tuple(str(label) for label in range(num_classes))
 
 
-def _arrays(path):
+def _arrays(path: str) -> list[np.ndarray]:
     try:
         # allow_pickle=False: a pickle in a file from elsewhere could run any code.
         with np.load(path, allow_pickle=False) as file:
@@ -73,7 +73,7 @@ def _arrays(path):
         ) from error
 
 
-def _split(path, part, images, labels):
+def _split(path: str, part: str, images: np.ndarray, labels: np.ndarray) -> Split:
     if images.ndim == 3:
         images = images[..., None]
     is_float = np.issubdtype(images.dtype, np.floating)
@@ -106,7 +106,7 @@ def _split(path, part, images, labels):
     return Split(images, labels)
 
 
-def _whole(labels):
+def _whole(labels: np.ndarray) -> np.ndarray:
     """Returns one-hot labels and whole floats as integers, others as they are."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -120,5 +120,5 @@ def _whole(labels):
     return labels
 
 
-def _described(array):
+def _described(array: np.ndarray) -> str:
     return f"{array.dtype} {array.shape}"

@@ -2,17 +2,20 @@
 
 import math
 import weakref
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_gce.checks import Tensor
 from keras_gce.datasets.augmentation import PADDING
 
 __all__ = ["PyBatches", "batches"]
 
 # The images of each split as a tensor: on the device once, for all epochs.
-_IMAGES = weakref.WeakKeyDictionary()
+_IMAGES: weakref.WeakKeyDictionary[Any, Tensor] = weakref.WeakKeyDictionary()
 
 
 class PyBatches(keras.utils.PyDataset):
@@ -29,7 +32,14 @@ class PyBatches(keras.utils.PyDataset):
     [[0, 1], [2, 3], [4]]
     """
 
-    def __init__(self, split, batch_size, shuffle=False, augment=False, seed=None):
+    def __init__(
+        self,
+        split: Any,
+        batch_size: int,
+        shuffle: bool = False,
+        augment: bool = False,
+        seed: int | None = None,
+    ) -> None:
         super().__init__()
         if split not in _IMAGES:
             _IMAGES[split] = ops.convert_to_tensor(split.images)
@@ -43,10 +53,10 @@ class PyBatches(keras.utils.PyDataset):
         self._epoch = 0
         self._order = self._new_order()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return math.ceil(len(self._labels) / self._batch_size)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Tensor, np.ndarray]:
         if not 0 <= index < len(self):
             raise IndexError(f"Batch {index} of {len(self)}")
         start = index * self._batch_size
@@ -59,22 +69,23 @@ class PyBatches(keras.utils.PyDataset):
             values = values / 255.0
         return values, self._labels[chosen]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Tensor, np.ndarray]]:
         for index in range(len(self)):
             yield self[index]
         self.on_epoch_end()
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
+        """Draws a new order."""
         self._epoch += 1
         self._order = self._new_order()
 
-    def _new_order(self):
+    def _new_order(self) -> np.ndarray:
         count = len(self._labels)
         return (
             self._generator(0).permutation(count) if self._shuffle else np.arange(count)
         )
 
-    def _generator(self, stream):
+    def _generator(self, stream: int) -> np.random.Generator:
         # A stream for the order and one for each batch: workers may ask for the
         # batches in any order.
         return np.random.default_rng((self._seed, self._epoch, stream))
@@ -83,7 +94,7 @@ class PyBatches(keras.utils.PyDataset):
 batches = PyBatches
 
 
-def _augmented(images, generator):
+def _augmented(images: Tensor, generator: np.random.Generator) -> Tensor:
     size, height, width = images.shape[:3]
     top, left = generator.integers(2 * PADDING + 1, size=(2, size, 1))
     flip = generator.random((size, 1)) < 0.5

@@ -2,13 +2,15 @@
 
 import dataclasses
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_gce.checks import check_integer
 from keras_gce.errors import InputError
 
-__all__ = ["Split"]
+__all__ = ["Split", "check_seed"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -39,7 +41,7 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         if images.ndim != 4 or not (images.dtype == np.uint8 or _is_float(images)):
             raise InputError(
@@ -54,15 +56,15 @@ class Split:
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Split(images={_described(self.images)}, labels={_described(self.labels)})"
         )
 
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns all images and labels as arrays.
 
         Returns:
@@ -73,7 +75,7 @@ class Split:
             images /= 255
         return images, self.labels
 
-    def take(self, n, seed=None):
+    def take(self, n: int, seed: int | None = None) -> "Split":
         """Returns the split of `n` of the examples.
 
         Args:
@@ -88,18 +90,25 @@ class Split:
         Raises:
             InputError: If an argument is not as described.
         """
-        if not _is_integer(n) or not 0 <= n <= len(self):
+        whole = isinstance(n, numbers.Integral) and not isinstance(n, bool)
+        if not whole or not 0 <= n <= len(self):
             raise InputError(
                 f"`n` must be an integer in [0, {len(self)}], the length of the split. "
                 f"Received: n={n!r}"
             )
-        _check_seed(seed)
         if seed is None:
             return Split(self.images[:n], self.labels[:n])
+        check_seed(seed)
         chosen = np.random.default_rng(seed).permutation(len(self))[:n]
         return Split(self.images[chosen], self.labels[chosen])
 
-    def batches(self, batch_size, shuffle=False, augment=False, seed=None):
+    def batches(
+        self,
+        batch_size: int,
+        shuffle: bool = False,
+        augment: bool = False,
+        seed: int | None = None,
+    ) -> Any:
         """Returns the examples in batches, for `fit`, `evaluate` or a loop.
 
         A `tf.data.Dataset` where TensorFlow is the Keras backend, a
@@ -127,12 +136,9 @@ class Split:
         Raises:
             InputError: If an argument is not as described.
         """
-        if not _is_integer(batch_size) or batch_size < 1:
-            raise InputError(
-                "`batch_size` must be an integer >= 1. "
-                f"Received: batch_size={batch_size!r}"
-            )
-        _check_seed(seed)
+        check_integer("batch_size", batch_size, least=1)
+        if seed is not None:
+            check_seed(seed)
         # Imported late: TensorFlow is not to be loaded for the arrays alone, nor
         # under another backend.
         if keras.backend.backend() == "tensorflow":
@@ -142,20 +148,14 @@ class Split:
         return batches(self, int(batch_size), shuffle, augment, seed)
 
 
-def _check_seed(seed):
-    if seed is not None and (not _is_integer(seed) or seed < 0):
-        raise InputError(
-            f"`seed` must be an integer >= 0 or None. Received: seed={seed!r}"
-        )
+def check_seed(seed: Any) -> None:
+    """Refuses what is no seed here: NumPy's and tf.data's may be large ones."""
+    check_integer("seed", seed, least=0, most=2**63 - 1)
 
 
-def _is_integer(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _is_float(array):
+def _is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating)
 
 
-def _described(array):
+def _described(array: np.ndarray) -> str:
     return f"{array.dtype} {array.shape}"

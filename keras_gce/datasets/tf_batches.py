@@ -1,6 +1,7 @@
 """`Split.batches` as a `tf.data` pipeline."""
 
 import weakref
+from typing import Any
 
 import tensorflow as tf
 
@@ -9,10 +10,12 @@ from keras_gce.datasets.augmentation import PADDING
 __all__ = ["batches"]
 
 # The images of each split as a tensor: made once, for the pipelines of all epochs.
-_IMAGES = weakref.WeakKeyDictionary()
+_IMAGES: weakref.WeakKeyDictionary[Any, tf.Tensor] = weakref.WeakKeyDictionary()
 
 
-def batches(split, batch_size, shuffle, augment, seed):
+def batches(
+    split: Any, batch_size: int, shuffle: bool, augment: bool, seed: int | None
+) -> tf.data.Dataset:
     """Returns `split` as a `tf.data.Dataset`; the arguments are `Split.batches`'s.
 
     Indices are shuffled and batched, and one map gathers whole batches: nothing is
@@ -28,7 +31,9 @@ def batches(split, batch_size, shuffle, augment, seed):
         indices = indices.shuffle(len(split), seed, reshuffle_each_iteration=True)
     indices = indices.batch(batch_size)
 
-    def gathered(index, key=None):
+    def gathered(
+        index: tf.Tensor, key: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         batch = tf.gather(images, index)
         if key is not None:
             batch = _augmented(batch, key)
@@ -48,7 +53,7 @@ def batches(split, batch_size, shuffle, augment, seed):
     return pipeline.prefetch(tf.data.AUTOTUNE)
 
 
-def _augmented(images, key):
+def _augmented(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     size, height, width = tf.unstack(tf.shape(images)[:3])
     keys = tf.unstack(tf.random.split(key, 3))
     top, left = (

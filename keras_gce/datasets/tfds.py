@@ -7,6 +7,8 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,9 @@ BY_HAND = ", or put tiny-imagenet-200.zip into its downloads/manual"
 TIMEOUT = 10  # seconds
 
 
-def read(name, data_dir=None):
+def read(
+    name: str, data_dir: str | os.PathLike[str] | None = None
+) -> tuple[Split, Split, tuple[str, ...]]:
     """Returns train, test and the class names; downloads what the folder lacks."""
     try:
         import tensorflow_datasets as tfds
@@ -68,7 +72,7 @@ def read(name, data_dir=None):
     return _split(train), _split(test), class_names
 
 
-def _download(tfds, builder, name, manual):
+def _download(tfds: Any, builder: Any, name: str, manual: Any) -> None:
     by_hand = name == "tiny_imagenet" and manual.exists() and any(manual.iterdir())
     if not by_hand:
         # TFDS retries a host that cannot be reached for minutes and leaves its lock
@@ -87,12 +91,12 @@ def _download(tfds, builder, name, manual):
         )
 
 
-def _split(data):
+def _split(data: Any) -> Split:
     return Split(np.asarray(data["image"]), np.asarray(data["label"]))
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Keeps TFDS's prints and the warnings of its libraries off the terminal."""
     loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
     levels = [logger.level for logger in loggers]

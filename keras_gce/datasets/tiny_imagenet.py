@@ -4,6 +4,8 @@ import hashlib
 import pathlib
 import re
 import zipfile
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -43,7 +45,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put tiny-imagenet-200.zip from {URL} here."
 
-    def _info(self):
+    def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description="200 classes of ImageNet at 64 x 64 pixels.",
@@ -57,7 +59,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
             supervised_keys=("image", "label"),
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         path = _located(dl_manager)
         with _Archive(path) as archive:
             ids, names = _classes(archive)
@@ -80,21 +82,23 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
             "validation": self._generate_examples(path, validation),
         }
 
-    def _generate_examples(self, path, labels):
+    def _generate_examples(
+        self, path: pathlib.Path, labels: dict[str, int]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         # Opened anew, since TFDS asks for the examples when it likes.
         with _Archive(path) as archive:
             for name, label in sorted(labels.items()):
                 yield name, {"image": _image(archive, name), "label": label}
 
 
-def _located(dl_manager):
+def _located(dl_manager: Any) -> pathlib.Path:
     """Returns the archive: the one put by hand, or else downloaded."""
     try:
-        manual = pathlib.Path(dl_manager.manual_dir)
+        manual: pathlib.Path | None = pathlib.Path(dl_manager.manual_dir)
     except AssertionError:  # There is no such folder.
         manual = None
-    for name in (f"{FOLDER}.zip", FOLDER) if manual else ():
-        if (manual / name).exists():
+    for name in (f"{FOLDER}.zip", FOLDER):
+        if manual is not None and (manual / name).exists():
             return manual / name
     path = pathlib.Path(dl_manager.download(URL))
     if path.is_file():
@@ -110,9 +114,11 @@ def _located(dl_manager):
 class _Archive:
     """The files of the archive, by their names below `tiny-imagenet-200`."""
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         self.path = path
-        self.zip = None
+        self.zip: zipfile.ZipFile | None = None
+        # Paths in a folder, entries of a zip.
+        self.files: dict[str, Any]
         if path.is_dir():
             root = path / FOLDER if (path / FOLDER).is_dir() else path
             self.files = {
@@ -135,14 +141,15 @@ class _Archive:
             }
         self.names = sorted(self.files)
 
-    def __enter__(self):
+    def __enter__(self) -> "_Archive":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.zip is not None:
             self.zip.close()
 
-    def read(self, name):
+    def read(self, name: str) -> bytes:
+        """The bytes of a file."""
         if name not in self.files:
             raise InputError(f"{self.path} must hold {name}. Received: no such file")
         file = self.files[name]
@@ -159,7 +166,7 @@ class _Archive:
                 f"{name} in {self.path} must be readable. Received: {error}"
             ) from error
 
-    def rows(self, name):
+    def rows(self, name: str) -> list[list[str]]:
         """The lines of a text file, split at tabs."""
         try:
             text = self.read(name).decode()
@@ -170,7 +177,7 @@ class _Archive:
         return [line.split("\t") for line in text.splitlines() if line.strip()]
 
 
-def _classes(archive):
+def _classes(archive: _Archive) -> tuple[list[str], list[str]]:
     """Returns the WordNet ids of the classes, in order, and their names."""
     ids = sorted({row[0].strip() for row in archive.rows("wnids.txt")})
     if len(ids) != NUM_CLASSES:
@@ -192,7 +199,7 @@ def _classes(archive):
     ]
 
 
-def _known(wnid, label, where):
+def _known(wnid: str, label: dict[str, int], where: str) -> str:
     if wnid not in label:
         raise InputError(
             f"The class of {where} must be one of those in wnids.txt. Received: {wnid}"
@@ -200,7 +207,7 @@ def _known(wnid, label, where):
     return wnid
 
 
-def _validation(archive, label):
+def _validation(archive: _Archive, label: dict[str, int]) -> dict[str, int]:
     """Returns the labels of the validation images, by their file names."""
     images = {
         found[1]: name
@@ -226,7 +233,7 @@ def _validation(archive, label):
     return {images[name]: number for name, number in classes.items()}
 
 
-def _image(archive, name):
+def _image(archive: _Archive, name: str) -> Any:
     """Returns the bytes of an image in RGB, the pixels of one in other colours."""
     data = archive.read(name)
     try:

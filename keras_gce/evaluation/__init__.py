@@ -1,6 +1,7 @@
 """Honest evaluation: threat models named, the worst case per example, flags."""
 
 import importlib
+from typing import Any
 
 from keras_gce.evaluation.comparison import Comparison, compare
 from keras_gce.evaluation.curves import accuracy_curves
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # The attacks of the paper's tables live with its recipes, in an upper room; their
     # older public name is found there when it is asked for.
     if name == "paper_attacks":

@@ -2,7 +2,9 @@
 
 import io
 import json
+import pathlib
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,7 @@ class Checkpoint:
             of an older version.
     """
 
-    def __init__(self, folder, digest):
+    def __init__(self, folder: files.PathLike, digest: str) -> None:
         self._folder = files.output_folder(folder)
         meta = self._folder / "evaluation.json"
         wanted = {"format": FORMAT, "fingerprint": digest}
@@ -52,7 +54,9 @@ class Checkpoint:
                 f"Received: checkpoint={folder}, of another evaluation"
             )
 
-    def load(self, row, batch, index):
+    def load(
+        self, row: int, batch: int, index: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
         """Returns the arrays of a finished batch of these examples, or `None`."""
         try:
             with np.load(self._path(row, batch)) as arrays:
@@ -62,11 +66,11 @@ class Checkpoint:
         # Predictions that lie on a border may change with the machine.
         return part if np.array_equal(part["index"], index) else None
 
-    def save(self, row, batch, arrays):
+    def save(self, row: int, batch: int, arrays: dict[str, Any]) -> None:
         """Keeps the arrays of a finished batch."""
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         files.write_bytes(self._path(row, batch), buffer.getvalue())
 
-    def _path(self, row, batch):
+    def _path(self, row: int, batch: int) -> pathlib.Path:
         return self._folder / f"row{row:03}_batch{batch:05}.npz"

@@ -1,6 +1,8 @@
 """CleverHans 4 as an engine: our vocabulary in, its own out."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +13,8 @@ from keras_gce.attacks.ball import interval, project, round_down
 from keras_gce.attacks.base import LossAttack
 from keras_gce.attacks.objectives import objective
 from keras_gce.backend.compiled import functions_of
-from keras_gce.checks import check_integer, check_number
+from keras_gce.checks import Tensor, check_integer, check_number
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.seeds import seeded
 
@@ -50,8 +53,14 @@ class CleverHansAttack(LossAttack):
     steps: int | None = dataclasses.field(default=None, kw_only=True)
 
     engine = "cleverhans"
+    unavailable = (
+        None
+        if keras.backend.backend() == "tensorflow"
+        else "CleverHans 4 attacks TensorFlow models; run it under "
+        "KERAS_BACKEND=tensorflow"
+    )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.attack not in _STEPS:
             raise InputError(
@@ -77,21 +86,11 @@ class CleverHansAttack(LossAttack):
             _import_attacks()
 
     @property
-    def unavailable(self):
-        """Why the attack can't run here, or `None`."""
-        if keras.backend.backend() == "tensorflow":
-            return None
-        return (
-            "CleverHans 4 attacks TensorFlow models; run it under "
-            "KERAS_BACKEND=tensorflow"
-        )
-
-    @property
-    def name(self):
+    def name(self) -> str:
         """The attack's name in reports."""
         return self.attack.upper()
 
-    def with_loss(self, loss):
+    def with_loss(self, loss: Any) -> LossAttack:
         """Returns the same attack, ascending `loss`; for MIM, where need be, ours."""
         if self.attack == "mim" and loss != "crossentropy":
             shared = {
@@ -101,7 +100,15 @@ class CleverHansAttack(LossAttack):
             return MIM(**{**shared, **ours, "loss": loss})
         return dataclasses.replace(self, loss=loss)
 
-    def run(self, classifier, x, y, seed=None, stop_early=False):
+    def run(
+        self,
+        classifier: Classifier,
+        x: Tensor,
+        y: Tensor,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images; CleverHans takes all steps for each of them."""
         import tensorflow as tf
 
         pgd, mim = _import_attacks()
@@ -110,11 +117,11 @@ class CleverHansAttack(LossAttack):
         functions["batch"] = size = max(functions["batch"], len(x))
         count, filled = len(x), np.resize(np.arange(len(x)), size)
         x, y = tf.convert_to_tensor(x[filled]), tf.convert_to_tensor(y[filled])
-        eps = float(self.eps)
+        eps, steps = float(self.eps), self.steps or _STEPS[self.attack]
         step_size = self.step_size
         if step_size is None:
             factor = 2.5 if self.attack == "pgd" else 1.0
-            step_size = min(factor * eps / self.steps, eps)
+            step_size = min(factor * eps / steps, eps)
         arguments = {
             "norm": np.inf if self.norm == "linf" else 2,
             "clip_min": self.bounds[0],
@@ -124,7 +131,7 @@ class CleverHansAttack(LossAttack):
             "sanity_checks": False,
         }
         if self.attack == "mim":
-            x_adv = mim(functions["logits"], x, eps, step_size, self.steps, **arguments)
+            x_adv = mim(functions["logits"], x, eps, step_size, steps, **arguments)
         else:
             # Its random start comes from TensorFlow's global stream, the user's.
             with seeded(self.draw_seed(seed)):
@@ -133,7 +140,7 @@ class CleverHansAttack(LossAttack):
                     x,
                     eps,
                     step_size,
-                    self.steps,
+                    steps,
                     loss_fn=_loss(classifier, self.loss),
                     rand_init=self.attack == "pgd",
                     **arguments,
@@ -146,7 +153,7 @@ class CleverHansAttack(LossAttack):
         return x_adv[:count]
 
 
-def _import_attacks():
+def _import_attacks() -> tuple[Callable[..., Any], Callable[..., Any]]:
     try:
         from cleverhans.tf2.attacks.momentum_iterative_method import (
             momentum_iterative_method,
@@ -162,7 +169,7 @@ def _import_attacks():
     return projected_gradient_descent, momentum_iterative_method
 
 
-def _functions(classifier):
+def _functions(classifier: Classifier) -> dict[Any, Any]:
     functions = functions_of(classifier)
     if KEPT not in functions:
         again = classifier.weakly()
@@ -170,7 +177,7 @@ def _functions(classifier):
     return functions[KEPT]
 
 
-def _loss(classifier, loss):
+def _loss(classifier: Classifier, loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
     functions = _functions(classifier)
     key = ("loss", classifier.trace_key(loss))
     if key not in functions:

@@ -1,9 +1,11 @@
 """`compare`: two reports on the same images."""
 
 import dataclasses
+from typing import Any
 
 from keras_gce.errors import InputError
 from keras_gce.evaluation.intervals import mcnemar
+from keras_gce.evaluation.report import RobustnessReport
 
 __all__ = ["Comparison", "compare"]
 
@@ -33,11 +35,11 @@ class Comparison:
     same_attacks: bool
 
     @property
-    def difference(self):
+    def difference(self) -> float:
         """Worst-case accuracy of a less that of b."""
         return self.accuracy_a - self.accuracy_b
 
-    def to_markdown(self):
+    def to_markdown(self) -> str:
         """Returns the comparison as text of a few lines."""
         lines = [
             f"{self.a}: {self.accuracy_a:.2%} robust in the worst case, {self.b}: "
@@ -54,7 +56,7 @@ class Comparison:
         return "\n".join(lines) + "\n"
 
 
-def compare(report_a, report_b):
+def compare(report_a: RobustnessReport, report_b: RobustnessReport) -> Comparison:
     """Compares the worst cases of two reports, example by example.
 
     Example:
@@ -102,5 +104,5 @@ def compare(report_a, report_b):
     )
 
 
-def _attacks(report):
+def _attacks(report: RobustnessReport) -> list[tuple[Any, ...]]:
     return [(row.name, row.engine, row.loss, row.settings) for row in report.results]

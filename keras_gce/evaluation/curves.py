@@ -1,10 +1,14 @@
 """Accuracy against eps, for each threat model."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_gce.attacks import PGD
+from keras_gce.attacks.base import LossAttack
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.evaluation.images import data_arrays, survivors
@@ -15,7 +19,14 @@ from keras_gce.progress import bar
 __all__ = ["accuracy_curves"]
 
 
-def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True):
+def accuracy_curves(
+    model: keras.Model | Classifier,
+    data: Any,
+    eps: Sequence[float],
+    attack: LossAttack | None = None,
+    batch_size: int = 500,
+    progress: bool = True,
+) -> list[Curve]:
     """Attacks a model at several radii, under each threat model.
 
     An example that falls within a ball falls within every larger one, and is not
@@ -95,8 +106,8 @@ def accuracy_curves(model, data, eps, attack=None, batch_size=500, progress=True
     return curves
 
 
-def _scaled(attack, radius):
-    settings = {"eps": radius}
+def _scaled(attack: LossAttack, radius: float) -> LossAttack:
+    settings: dict[str, Any] = {"eps": radius}
     # Of attacks that choose their step themselves there is nothing to scale.
     step_size = dataclasses.asdict(attack).get("step_size")
     if step_size is not None and attack.eps:

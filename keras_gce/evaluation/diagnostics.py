@@ -2,28 +2,31 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_gce import backend
 from keras_gce.attacks import PGD
-from keras_gce.attacks.objectives import gradient_of, objective
-from keras_gce.classifier import Classifier, batches, is_right
+from keras_gce.attacks.base import Attack
+from keras_gce.classifier import Classifier, is_right
+from keras_gce.evaluation.gradients import (
+    ATHALYE,
+    flag_of,
+    gradient_checks,
+    losses_and_gradients,
+    nan_gradients,
+)
 from keras_gce.evaluation.images import survivors
 from keras_gce.evaluation.results import Flag
 from keras_gce.evaluation.sanity import is_constant
 
-__all__ = ["diagnose", "gradient_checks", "no_gradient_beside"]
+__all__ = ["diagnose"]
 
-ATHALYE = "Athalye et al. 2018 (arXiv 1802.00420), section 3.1"
 CARLINI = "Carlini et al. 2019 (arXiv 1902.06705), section 5"
 TRAMER = "Tramer et al. 2020 (arXiv 2002.08347), section 6"
 CROCE = "Croce and Hein 2020 (arXiv 2003.01690), AutoAttack's checks"
 
 EXAMPLES = 100
-BATCH = 500  # images at once
-ZERO_GRADIENTS = 0.01  # share of the examples
-NAN_GRADIENTS = 0.0  # share of the examples
 RANDOMISED = 1e-4  # of logits of length 1
 SATURATED = 0.1  # share of the examples
 # The softmax of a lead above log(2**24) rounds to 1 in float32.
@@ -33,7 +36,14 @@ NOT_RISING = 0.05  # share of the examples
 GAIN = 0.05  # accuracy
 
 
-def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
+def diagnose(
+    model: keras.Model | Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    eps: float,
+    norm: str = "linf",
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> list[Flag]:
     """Looks for masked gradients, on the first 100 examples that are right.
 
     Each sign is looked for through cross-entropy and, where the model was compiled with
@@ -71,10 +81,12 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
     zero, nan = gradient_checks(classifier, x, y, losses)
     # Also where PGD has led: at a bound there may be no gradient.
     at_ends = max(share for _, share in ends.values())
+    if at_ends > (nan.value or 0.0):
+        nan = nan_gradients({"crossentropy": at_ends})
     signs = [
         zero,
-        nan if at_ends <= nan.value else _nan({"crossentropy": at_ends}),
-        _sign(
+        nan,
+        flag_of(
             "loss_does_not_rise",
             {loss: stays for loss, (stays, _) in ends.items()},
             NOT_RISING,
@@ -83,7 +95,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
             "and Square.",
             CARLINI,
         ),
-        _sign(
+        flag_of(
             "unbounded_attack_fails",
             {
                 loss: _left(
@@ -102,16 +114,19 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
             "model holds. Do not quote attacks through that loss.",
             ATHALYE,
         ),
-        _sign(
+        flag_of(
             "more_steps_gain",
-            {loss: _gain(classifier, x, y, pgd.with_loss(loss)) for loss in losses},
+            {
+                loss: _gain(classifier, x, y, dataclasses.replace(pgd, loss=loss))
+                for loss in losses
+            },
             GAIN,
             "Four times the steps from three more starts break another {value:.1%} of "
             "the images through {loss}: the attacks had not converged. Run more steps "
             "and restarts.",
             CARLINI,
         ),
-        _sign(
+        flag_of(
             "randomised_outputs",
             {"": _difference(z, again)},
             RANDOMISED,
@@ -119,7 +134,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
             'model is random. Run AutoAttack(version="rand").',
             CROCE,
         ),
-        _sign(
+        flag_of(
             "logits_stand_still",
             {"": _standing_still(_top(z))},
             STANDING,
@@ -128,7 +143,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
             "classes. Run Square with more queries, and transfer from another model.",
             TRAMER,
         ),
-        _sign(
+        flag_of(
             "softmax_saturates",
             {"": float((_top(z, softmax=True) >= 1.0).mean())},
             SATURATED,
@@ -136,7 +151,7 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
             "gradient of a loss of probabilities is 0. Attack the logits: margin, DLR.",
             ATHALYE,
         ),
-        _sign(
+        flag_of(
             "logit_scale",
             {"": float(np.median(_top(z)))},
             LEAD,
@@ -148,107 +163,25 @@ def diagnose(model, x, y, eps, norm="linf", bounds=(0.0, 1.0)):
     return signs
 
 
-def gradient_checks(classifier, x, y, losses=("crossentropy",)):
-    """Returns the `Flag`s of input gradients that are exactly 0, or not finite."""
-    if not len(x):
-        return []
-    zeros, nans = {}, {}
-    for loss in losses:
-        _, zero, nan = _values(classifier, x, y, loss)
-        label = loss if isinstance(loss, str) else getattr(loss, "__name__", "its loss")
-        zeros[label] = max(float(zero.mean()), zeros.get(label, 0.0))
-        nans[label] = max(float(nan.mean()), nans.get(label, 0.0))
-    return [
-        _sign(
-            "zero_gradients",
-            zeros,
-            ZERO_GRADIENTS,
-            "{value:.1%} of the images right before have an input gradient of exactly "
-            "0 through {loss}, so gradient attacks cannot move them: masked gradients. "
-            "Look at the margin loss, and run Square.",
-            ATHALYE,
-        ),
-        _nan(nans),
-    ]
-
-
-def _nan(shares):
-    return _sign(
-        "nan_gradients",
-        shares,
-        NAN_GRADIENTS,
-        "{value:.1%} of the images right before have an input gradient through {loss} "
-        "that is not finite at some pixels: where(), a root or a power passes it on "
-        "from a branch not taken. `evaluate` takes the gradient beside those places; "
-        "run Square, which needs none.",
-        ATHALYE,
-    )
-
-
-def no_gradient_beside(classifier, x, y, bounds):
-    """Returns whether gradients are not finite beside such places either.
-
-    Args:
-        classifier: The `Classifier` of the model, whose `nan_gradients` is set.
-        x: Images of shape `(N, ...)`.
-        y: Their classes.
-        bounds: The least and the greatest value of a pixel.
-    """
-    return bool(_values(classifier, x, y, "crossentropy", bounds)[2].any())
-
-
-def _sign(name, values, threshold, message, reference):
-    # What can't be measured is worse than any measure.
-    loss = max(values, key=lambda name: np.nan_to_num(values[name], nan=np.inf))
-    value = values[loss]
-    shown = {"training": "the training loss", "crossentropy": "cross-entropy"}
-    text = message.format(value=value, loss=shown.get(loss, loss))
-    return Flag(name, value if np.isfinite(value) else None, threshold, text, reference)
-
-
-def _values(classifier, x, y, loss, bounds=None):
-    """Returns each example's loss, and whether its gradient is 0, or not finite.
-
-    With `bounds` the gradient is that of attacks, which look beside such places.
-    """
-
-    def run(classifier, x, y):
-        fn = objective(loss, classifier)
-
-        def values(v):
-            return fn(y, classifier.logits(v)), ()
-
-        if bounds is None:
-            gradient, value, _ = backend.gradient_of(values, x)
-        else:
-            gradient, value, _ = gradient_of(classifier, values, x, bounds)
-        axes = tuple(range(1, len(x.shape)))
-        zero = ops.all(ops.equal(gradient, 0.0), axis=axes)
-        return value, zero, ops.any(~ops.isfinite(gradient), axis=axes)
-
-    key = ("values", classifier.trace_key(loss), bounds)
-    parts = [
-        backend.run_compiled(classifier, key, run, (x[index], y[index]), {})
-        for index in batches(np.arange(len(x)), BATCH)
-    ]
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-
-
-def _ends(classifier, x, y, attack):
+def _ends(
+    classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: Attack
+) -> tuple[float, float]:
     """The shares whose loss has not risen where an attack ends, or has no gradient."""
     x_adv = np.asarray(attack.run(classifier, x, y))
-    before, _, _ = _values(classifier, x, y, attack.loss)
-    after, _, nan = _values(classifier, x_adv, y, attack.loss)
+    before, _, _ = losses_and_gradients(classifier, x, y, attack.loss)
+    after, _, nan = losses_and_gradients(classifier, x_adv, y, attack.loss)
     # A loss that became NaN or infinite has been led off.
     stays = (after <= before) & np.isfinite(after)
     return (float(stays.mean()) if attack.eps else 0.0), float(nan.mean())
 
 
-def _left(classifier, x, y, attack):
+def _left(
+    classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: Attack
+) -> float:
     return float(survivors(classifier, x, y, attack).mean())
 
 
-def _gain(classifier, x, y, attack):
+def _gain(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) -> float:
     left = survivors(classifier, x, y, attack)
     if not left.any() or not attack.eps:
         return 0.0
@@ -257,19 +190,19 @@ def _gain(classifier, x, y, attack):
     return float((~still).sum() / len(x))
 
 
-def _difference(z, again):
+def _difference(z: np.ndarray, again: np.ndarray) -> float:
     z, again = z.astype("float64"), again.astype("float64")
     lengths = [np.linalg.norm(v, axis=-1, keepdims=True) + 1e-10 for v in (z, again)]
     return float(np.linalg.norm(z / lengths[0] - again / lengths[1], axis=-1).max())
 
 
-def _standing_still(leads):
+def _standing_still(leads: np.ndarray) -> float:
     """The share of leads within a few percent of their median."""
     median = np.median(leads)
     return float((np.abs(leads - median) <= WITHIN * median).mean())
 
 
-def _top(z, softmax=False):
+def _top(z: np.ndarray, softmax: bool = False) -> np.ndarray:
     if softmax:
         return ops.convert_to_numpy(ops.max(ops.softmax(z), axis=-1))
     two = np.sort(z, axis=-1)[:, -2:]

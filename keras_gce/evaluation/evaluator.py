@@ -1,19 +1,21 @@
 """`evaluate`: attacks on a model, under a named threat model."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 
+from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier, is_right
 from keras_gce.evaluation.checkpoint import Checkpoint
-from keras_gce.evaluation.diagnostics import (
-    diagnose,
-    gradient_checks,
-    no_gradient_beside,
-)
+from keras_gce.evaluation.diagnostics import diagnose
 from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.gallery import gallery
+from keras_gce.evaluation.gradients import gradient_checks, no_gradient_beside
 from keras_gce.evaluation.images import data_arrays
-from keras_gce.evaluation.plan import make_plan
+from keras_gce.evaluation.plan import Plan, make_plan
 from keras_gce.evaluation.record import (
     found_examples,
     results_of,
@@ -22,25 +24,27 @@ from keras_gce.evaluation.record import (
     versions,
 )
 from keras_gce.evaluation.report import RobustnessReport
+from keras_gce.evaluation.results import Flag
 from keras_gce.evaluation.run import run_plan
 from keras_gce.evaluation.sanity import is_constant, sanity_checks
+from keras_gce.files import PathLike
 from keras_gce.fingerprint import fingerprint
 
-__all__ = ["evaluate"]
+__all__ = ["check_data", "evaluate"]
 
 
 def evaluate(
-    model,
-    data,
-    attacks,
-    threat_model="adaptive",
-    batch_size=500,
-    checkpoint=None,
-    progress=True,
-    worst_case_only=False,
-    diagnostics=False,
-    bounds=None,
-):
+    model: keras.Model | Classifier,
+    data: Any,
+    attacks: Attack | Sequence[Attack],
+    threat_model: str | None = "adaptive",
+    batch_size: int = 500,
+    checkpoint: PathLike | None = None,
+    progress: bool = True,
+    worst_case_only: bool = False,
+    diagnostics: bool = False,
+    bounds: tuple[float, float] | None = None,
+) -> RobustnessReport:
     """Attacks a model and reports what is left of its accuracy.
 
     The threat model says which losses each gradient attack ascends:
@@ -111,9 +115,10 @@ def evaluate(
     classifier = Classifier.of(model)
     plan = make_plan(attacks, threat_model, classifier, bounds, worst_case_only)
     x, y = check_data(classifier, plan, data)
-    saved = checkpoint and Checkpoint(
-        checkpoint, _fingerprint(classifier, plan, x, y, batch_size)
-    )
+    saved = None
+    if checkpoint:
+        digest = _fingerprint(classifier, plan, x, y, batch_size)
+        saved = Checkpoint(checkpoint, digest)
     z = classifier.predict(x, batch_size)
     clean = is_right(z, y)
     checks = _gradient_checks(classifier, plan, x[clean], y[clean], z)
@@ -131,13 +136,14 @@ def evaluate(
     row_robust = np.array([outcome.robust for outcome in outcomes])
     first = sanity_checks(classifier, x, y, z, outcomes, plan)
     if diagnostics:
-        radii = [attack for attack in plan.attacks if attack.eps]
-        widest = max(radii, key=lambda attack: attack.eps, default=None)
-        if widest is not None:
-            signs = diagnose(
-                classifier, x, y, widest.eps, norm=widest.norm, bounds=widest.bounds
-            )
-            checks = _worse(checks, signs)
+        balls = [
+            (attack.eps, attack.norm, attack.bounds)
+            for attack in plan.attacks
+            if attack.eps and attack.norm
+        ]
+        if balls:
+            widest = max(balls, key=lambda ball: ball[0])
+            checks = _worse(checks, diagnose(classifier, x, y, *widest))
     if not worst_case_only:
         opens = [row.opens for row in plan.rows]
         checks = row_checks(results, row_robust, clean, opens) + checks
@@ -164,12 +170,14 @@ def evaluate(
     )
 
 
-def _gradient_checks(classifier, plan, x, y, z):
+def _gradient_checks(
+    classifier: Classifier, plan: Plan, x: np.ndarray, y: np.ndarray, z: np.ndarray
+) -> list[Flag]:
     """Looks at the gradients that the attacks of a plan follow, on all examples."""
     asking = [attack for attack in plan.attacks if attack.needs_gradient]
     if not asking or is_constant(z):
         return []
-    losses = []
+    losses: list[Any] = []
     for attack in asking:
         loss = "crossentropy" if attack.loss is None else attack.loss
         if loss == "training" and classifier.is_crossentropy:
@@ -179,7 +187,7 @@ def _gradient_checks(classifier, plan, x, y, z):
     return gradient_checks(classifier, x, y, losses)
 
 
-def _worse(checks, signs):
+def _worse(checks: Sequence[Flag], signs: Sequence[Flag]) -> list[Flag]:
     """Of checks by the same name, on all examples and on some, the higher figure."""
     by_name = {check.name: check for check in signs}
     for check in checks:
@@ -189,7 +197,9 @@ def _worse(checks, signs):
     return list(by_name.values())
 
 
-def check_data(classifier, plan, data):
+def check_data(
+    classifier: Classifier, plan: Plan, data: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the images and labels of an evaluation, once all of it can run.
 
     Raises:
@@ -205,7 +215,9 @@ def check_data(classifier, plan, data):
     return x, labels
 
 
-def _fingerprint(classifier, plan, x, y, batch_size):
+def _fingerprint(
+    classifier: Classifier, plan: Plan, x: np.ndarray, y: np.ndarray, batch_size: int
+) -> str:
     rows = [[a.name, a.engine, settings_of(a)] for a in plan.attacks]
     settings = {
         "rows": rows,

@@ -1,8 +1,11 @@
 """Signs of gradient masking that the rows of an evaluation already hold."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
 import numpy as np
 
-from keras_gce.evaluation.results import Flag
+from keras_gce.evaluation.results import AttackResult, Flag
 
 __all__ = ["row_checks"]
 
@@ -13,8 +16,15 @@ GAP = 0.05
 REFERENCE = "Carlini et al. 2019 (arXiv 1902.06705), sections 4 and 5"
 BLACK_BOXES = ("Square", "RandomNoise", "Transfer")
 
+Pair: TypeAlias = tuple[AttackResult, AttackResult]
 
-def row_checks(results, robust, clean, opens=None):
+
+def row_checks(
+    results: Sequence[AttackResult],
+    robust: np.ndarray,
+    clean: np.ndarray,
+    opens: Sequence[bool] | None = None,
+) -> list[Flag]:
     """Returns what the rows of a report say about masked gradients.
 
     Args:
@@ -50,7 +60,7 @@ def row_checks(results, robust, clean, opens=None):
             and _same(a, b, "name", "norm", "eps")
         ),
         lambda a, b: (
-            f"{a.name} at eps {a.eps:g} leaves {a.robust_accuracy:.1%} through the "
+            f"{a.name} at eps {a.budget} leaves {a.robust_accuracy:.1%} through the "
             f"training loss and {b.robust_accuracy:.1%} through cross-entropy: the "
             "training loss hides the gradient, and its figure is the weakness of the "
             "attack. Quote the adaptive worst case."
@@ -64,7 +74,7 @@ def row_checks(results, robust, clean, opens=None):
             if b.name == "FGSM" != a.name and _same(a, b, "loss", "norm", "eps")
         ),
         lambda a, b: (
-            f"at eps {a.eps:g} through {a.loss} one step leaves "
+            f"at eps {a.budget} through {a.loss} one step leaves "
             f"{b.robust_accuracy:.1%} and {a.name} {a.robust_accuracy:.1%}: the "
             "iterative attack is stuck, or its steps are too small. Run more steps, "
             "restarts and the margin loss."
@@ -75,18 +85,20 @@ def row_checks(results, robust, clean, opens=None):
         (
             (a, b)
             for a, b in pairs
-            if a.eps > b.eps and _same(a, b, "name", "loss", "norm")
+            if (a.eps or 0) > (b.eps or 0) and _same(a, b, "name", "loss", "norm")
         ),
         lambda a, b: (
             f"{a.name} through {a.loss} leaves {a.robust_accuracy:.1%} at eps "
-            f"{a.eps:g} and {b.robust_accuracy:.1%} at {b.eps:g}: the larger ball "
+            f"{a.budget} and {b.robust_accuracy:.1%} at {b.budget}: the larger ball "
             "holds the smaller, so the attack fails. Run more steps and restarts."
         ),
     )
     return flags + _black_box(results, robust, clean)
 
 
-def _black_box(results, robust, clean):
+def _black_box(
+    results: Sequence[AttackResult], robust: np.ndarray, clean: np.ndarray
+) -> list[Flag]:
     """The share that attacks without the gradient break and all others leave."""
     is_black = np.array([row.name.startswith(BLACK_BOXES) for row in results], bool)
     checks = []
@@ -113,11 +125,15 @@ def _black_box(results, robust, clean):
     ]
 
 
-def _same(a, b, *fields):
+def _same(a: AttackResult, b: AttackResult, *fields: str) -> bool:
     return all(getattr(a, field) == getattr(b, field) for field in fields)
 
 
-def _worst(name, pairs, message):
+def _worst(
+    name: str,
+    pairs: Iterable[Pair],
+    message: Callable[[AttackResult, AttackResult], str],
+) -> list[Flag]:
     """One flag for the pair of rows whose first leaves most above its second."""
     gaps = [(a.robust_accuracy - b.robust_accuracy, a, b) for a, b in pairs]
     if not gaps:

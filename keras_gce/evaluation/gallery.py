@@ -1,5 +1,7 @@
 """Adversarial examples to look at."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_gce.evaluation.results import GalleryExample
@@ -9,7 +11,13 @@ __all__ = ["SIZE", "gallery"]
 SIZE = 8
 
 
-def gallery(found, x, y, bounds, data_format="channels_last"):
+def gallery(
+    found: Sequence[Sequence[tuple[int, np.ndarray, int]]],
+    x: np.ndarray,
+    y: np.ndarray,
+    bounds: tuple[float, float],
+    data_format: str = "channels_last",
+) -> list[GalleryExample]:
     """Picks examples, of each row in turn, no image twice.
 
     Args:
@@ -27,10 +35,10 @@ def gallery(found, x, y, bounds, data_format="channels_last"):
     if x.ndim != 4 or x.shape[axis] not in (1, 3):
         return []
 
-    def pixels(values, low, high):
+    def pixels(values: np.ndarray, low: float, high: float) -> np.ndarray:
         return _pixels(np.moveaxis(values, axis - (axis > 0), -1), low, high)
 
-    picked = {}
+    picked: dict[int, GalleryExample] = {}
     for turn in range(SIZE):
         for row, candidates in enumerate(found):
             new = [one for one in candidates if one[0] not in picked]
@@ -52,6 +60,6 @@ def gallery(found, x, y, bounds, data_format="channels_last"):
     return list(picked.values())
 
 
-def _pixels(values, low, high):
+def _pixels(values: np.ndarray, low: float, high: float) -> np.ndarray:
     share = (values - low) / max(high - low, 1e-12)
     return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)

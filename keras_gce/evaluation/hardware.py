@@ -9,7 +9,7 @@ from keras_gce import backend
 __all__ = ["hardware"]
 
 
-def hardware():
+def hardware() -> str:
     """Returns the processor, the number of cores and the accelerators as text."""
     processor = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
@@ -18,7 +18,9 @@ def hardware():
             if line.startswith("model name"):
                 processor = line.partition(":")[2].strip()
                 break
-    # Those that this process may use, where the system says so.
-    may_use = getattr(os, "sched_getaffinity", None)
-    cores = len(may_use(0)) if may_use else os.cpu_count()
+    try:
+        # Those that this process may use.
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # Only some systems tell.
+        cores = os.cpu_count() or 1
     return ", ".join([processor, f"{cores} cores", *backend.accelerators()])

@@ -1,18 +1,22 @@
 """The images of an evaluation, and which of them outlive an attack."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_gce.attacks.base import Attack
 from keras_gce.checks import as_array
-from keras_gce.classifier import batches
+from keras_gce.classifier import Classifier, batches
 from keras_gce.errors import InputError
 
 __all__ = ["data_arrays", "survivors"]
 
 
-def data_arrays(data, bounds=None):
+def data_arrays(
+    data: Any, bounds: tuple[float, float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and labels of data in any form that `fit` takes, as arrays.
 
     Args:
@@ -21,6 +25,7 @@ def data_arrays(data, bounds=None):
         bounds: The least and the greatest value of a pixel, to which a `Split`'s images
             are brought. Defaults to `None`: [0, 1].
     """
+    # A `Split`, of which only this is known here: evaluation knows no datasets.
     if hasattr(data, "arrays"):
         return _in_bounds(data, bounds)
     if isinstance(data, (tuple, list)) and len(data) == 2 and not _is_batch(data[0]):
@@ -29,6 +34,7 @@ def data_arrays(data, bounds=None):
         if data.num_batches is None:
             raise InputError("`data` must be finite. Received: an endless PyDataset")
         data = map(data.__getitem__, range(len(data)))
+    # A `tf.data.Dataset`, without TensorFlow, which may not be installed.
     elif hasattr(data, "cardinality") and int(data.cardinality()) == -1:
         raise InputError("`data` must be finite. Received: an infinite Dataset")
     if isinstance(data, (dict, str, bytes)) or not isinstance(data, Iterable):
@@ -43,7 +49,8 @@ def data_arrays(data, bounds=None):
     # Batches, or, where a label is a number, examples.
     join = np.concatenate if np.ndim(pairs[0][1]) else np.stack
     try:
-        return tuple(join(part) for part in zip(*pairs, strict=True))
+        x, y = (join(part) for part in zip(*pairs, strict=True))
+        return x, y
     except ValueError as error:
         raise InputError(
             f"`data` must have batches of one shape of images and labels. "
@@ -51,14 +58,15 @@ def data_arrays(data, bounds=None):
         ) from error
 
 
-def _is_batch(value):
+def _is_batch(value: Any) -> bool:
     """Whether something is a batch of images and labels, rather than images."""
+    # Arrays and tensors of any library have a shape; rows of numbers have none.
     return isinstance(value, (tuple, list)) and all(
         hasattr(part, "shape") for part in value
     )
 
 
-def _pair(item):
+def _pair(item: Any) -> list[np.ndarray]:
     """Returns the images and labels of a batch, without its sample weights."""
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise InputError(
@@ -74,7 +82,9 @@ def _pair(item):
     return [as_array(part[0]) for part in pair]
 
 
-def _in_bounds(split, bounds):
+def _in_bounds(
+    split: Any, bounds: tuple[float, float] | None
+) -> tuple[np.ndarray, np.ndarray]:
     if bounds is None or tuple(bounds) == (0, 1):
         return split.arrays()
     low, high = bounds
@@ -84,7 +94,13 @@ def _in_bounds(split, bounds):
     return images * np.float32(scale) + np.float32(low), split.labels
 
 
-def survivors(classifier, x, y, attack, batch_size=500):
+def survivors(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    attack: Attack,
+    batch_size: int = 500,
+) -> np.ndarray:
     """Returns a boolean array: which of images that are right stay so."""
     right = np.zeros(len(x), bool)
     for index in batches(np.arange(len(x)), batch_size):

@@ -8,7 +8,7 @@ from keras_gce.errors import InputError
 __all__ = ["mcnemar", "wilson_interval"]
 
 
-def wilson_interval(share, n, level=0.95):
+def wilson_interval(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Returns Wilson's score interval for a share.
 
     Example:
@@ -42,7 +42,7 @@ def wilson_interval(share, n, level=0.95):
     return min(max(low, 0.0), share), max(min(high, 1.0), share)
 
 
-def mcnemar(only_a, only_b):
+def mcnemar(only_a: int, only_b: int) -> float:
     """Returns the p-value of the exact two-sided McNemar test.
 
     Example:

@@ -3,10 +3,13 @@
 import base64
 import io
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_gce.errors import InputError
+from keras_gce.evaluation.results import Curve
 from keras_gce.evaluation.threat_models import THREAT_MODELS, ThreatModel
 
 __all__ = ["page"]
@@ -26,8 +29,11 @@ OTHER = ThreatModel(
 MOST_CLASSES = 20
 
 
-def page(report):
-    """Returns a `RobustnessReport` as an HTML page.
+def page(report: Any) -> str:
+    """Returns a report as an HTML page.
+
+    Args:
+        report: A `RobustnessReport`, whose file imports this one.
 
     Raises:
         InputError: If Jinja or Pillow is not installed.
@@ -70,16 +76,16 @@ def page(report):
     )
 
 
-def _chart(curves):
+def _chart(curves: Sequence[Curve]) -> dict[str, Any] | None:
     """Returns where the lines, points and ticks of the curves lie, or `None`."""
     if not curves:
         return None
     most = max(max(curve.eps) for curve in curves)
 
-    def x(eps):
+    def x(eps: float) -> float:
         return round(LEFT + (RIGHT - LEFT) * eps / most, 1)
 
-    def y(share):
+    def y(share: float) -> float:
         return round(BOTTOM - (BOTTOM - TOP) * share, 1)
 
     lines = []
@@ -105,7 +111,7 @@ def _chart(curves):
     }
 
 
-def _ticks(most):
+def _ticks(most: float) -> list[float]:
     """Returns about five round numbers from 0 to `most`."""
     rough = most / 5
     power = 10 ** math.floor(math.log10(rough))
@@ -113,7 +119,7 @@ def _ticks(most):
     return [i * step for i in range(int(most / step + 1e-9) + 1)]
 
 
-def _png(pixels, image):
+def _png(pixels: np.ndarray, image: Any) -> str:
     """Returns uint8 pixels of shape `(H, W, 1 or 3)` as the address of a PNG."""
     pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     buffer = io.BytesIO()

@@ -1,9 +1,11 @@
 """What an evaluation is going to run, found out before the first attack."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from keras_gce.attacks import RandomNoise, Square
 from keras_gce.attacks.base import Attack
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.evaluation.threat_models import THREAT_MODELS
 
@@ -47,16 +49,16 @@ class Plan:
     """
 
     threat_model: str | None
-    rows: tuple
-    skipped: list
+    rows: tuple[Row, ...]
+    skipped: list[str]
     worst_case_only: bool = False
 
     @property
-    def attacks(self):
+    def attacks(self) -> list[Attack]:
         """The attacks of the rows."""
         return [row.attack for row in self.rows]
 
-    def with_black_boxes(self, shape):
+    def with_black_boxes(self, shape: Sequence[int]) -> "Plan":
         """Returns the plan with an attack without the gradient for each of its balls.
 
         For models whose gradient can't be had at all: what asks for it moves nothing.
@@ -64,7 +66,7 @@ class Plan:
         Args:
             shape: The shape of one image.
         """
-        balls = {}
+        balls: dict[tuple[float, str | None], list[Attack]] = {}
         for attack in self.attacks:
             if attack.eps is not None:
                 balls.setdefault((attack.eps, attack.norm), []).append(attack)
@@ -83,7 +85,13 @@ class Plan:
         return dataclasses.replace(self, rows=tuple(rows))
 
 
-def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=False):
+def make_plan(
+    attacks: Attack | Sequence[Attack],
+    threat_model: str | None,
+    classifier: Classifier,
+    bounds: tuple[float, float] | None = None,
+    worst_case_only: bool = False,
+) -> Plan:
     """Returns what is to be run; a gradient attack once with each loss.
 
     Args:
@@ -105,7 +113,8 @@ def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=Fa
             f"`threat_model` must be one of {', '.join(THREAT_MODELS)}, or None. "
             f"Received: threat_model={threat_model!r}"
         )
-    losses, skipped = (), []
+    losses: tuple[str, ...] = ()
+    skipped: list[str] = []
     if threat_model is not None:
         losses = THREAT_MODELS[threat_model].losses
         if classifier.loss_missing and len(losses) > 1:
@@ -113,7 +122,8 @@ def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=Fa
             skipped.append(
                 f"attacks through the training loss: {classifier.loss_missing}"
             )
-    rows, seen = [], []
+    rows: list[Row] = []
+    seen: list[Attack] = []
     given = attacks if isinstance(attacks, (list, tuple)) else [attacks]
     for number, attack in enumerate(given):
         attack = _checked(attack, bounds)
@@ -150,7 +160,7 @@ def make_plan(attacks, threat_model, classifier, bounds=None, worst_case_only=Fa
     )
 
 
-def _checked(attack, bounds):
+def _checked(attack: Attack, bounds: tuple[float, float] | None) -> Attack:
     if not isinstance(attack, Attack):
         raise InputError(
             "`attacks` must hold attacks of keras_gce.attacks or CleverHansAttack. "
@@ -164,13 +174,13 @@ def _checked(attack, bounds):
     return attack if bounds is None else attack.with_bounds(bounds)
 
 
-def _rows_of(attack, losses):
+def _rows_of(attack: Attack, losses: Sequence[str]) -> Sequence[Attack]:
     if attack.ensemble is not None or attack.loss is None or not losses:
         return attack.rows
     return [attack.with_loss(loss) for loss in losses]
 
 
-def _twin(rows, attack, classifier):
+def _twin(rows: Sequence[Row], attack: Attack, classifier: Classifier) -> int | None:
     """The row that runs this already: the training loss may be cross-entropy."""
     if attack.loss != "training" or not classifier.is_crossentropy:
         return None
@@ -181,7 +191,7 @@ def _twin(rows, attack, classifier):
     return None
 
 
-def _in_worst_case(rows, number):
+def _in_worst_case(rows: Sequence[Row], number: int) -> Row:
     """Those with a radius are one group, those without another."""
     within = rows[number].attack.eps is not None
     before = [row for row in rows[:number] if (row.attack.eps is not None) == within]

@@ -3,6 +3,8 @@
 import dataclasses
 import datetime
 import importlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,13 +12,24 @@ import numpy as np
 from keras_gce.attacks.base import Attack
 from keras_gce.evaluation.gallery import SIZE
 from keras_gce.evaluation.hardware import hardware
+from keras_gce.evaluation.plan import Plan, Row
 from keras_gce.evaluation.results import AttackResult
+from keras_gce.evaluation.run import Outcome
 from keras_gce.fingerprint import fingerprint
 
-__all__ = ["found_examples", "results_of", "settings_of", "setup", "versions"]
+__all__ = [
+    "found_examples",
+    "loss_label",
+    "results_of",
+    "settings_of",
+    "setup",
+    "versions",
+]
 
 
-def results_of(plan, outcomes, clean):
+def results_of(
+    plan: Plan, outcomes: Sequence[Outcome], clean: np.ndarray
+) -> list[AttackResult]:
     """Returns a list of `AttackResult`, one for each row of a plan."""
     return [
         _result(row, outcome, clean)
@@ -24,14 +37,14 @@ def results_of(plan, outcomes, clean):
     ]
 
 
-def _result(row, outcome, clean):
+def _result(row: Row, outcome: Outcome, clean: np.ndarray) -> AttackResult:
     attack = row.attack
     won = outcome.column("reached", bool)
     l0, l2 = outcome.column("l0", int)[won], outcome.column("l2")[won]
     return AttackResult(
         name=attack.name,
         engine=attack.engine,
-        loss=getattr(attack.loss, "__name__", None) or _text(attack.loss),
+        loss=loss_label(attack.loss),
         eps=attack.eps,
         norm=attack.norm,
         n_examples=len(clean),
@@ -48,22 +61,24 @@ def _result(row, outcome, clean):
     )
 
 
-def found_examples(outcomes):
+def found_examples(
+    outcomes: Sequence[Outcome],
+) -> list[list[tuple[int, np.ndarray, int]]]:
     """Returns for each row the first (index, adversarial example, class after)."""
     found = []
     for outcome in outcomes:
         one = []
         for part in outcome.batches:
             names = ("shown", "shown_x", "shown_class")
-            for i, *rest in zip(*(part[name] for name in names), strict=False):
-                one.append((part["index"][i], *rest))
+            for i, x_adv, after in zip(*(part[name] for name in names), strict=False):
+                one.append((part["index"][i], x_adv, after))
             if len(one) >= SIZE:
                 break
         found.append(one)
     return found
 
 
-def settings_of(attack):
+def settings_of(attack: Attack) -> dict[str, Any]:
     """Returns all settings of an attack as what JSON can hold, callables told apart."""
     return {
         field.name: _text(getattr(attack, field.name))
@@ -71,19 +86,33 @@ def settings_of(attack):
     }
 
 
-def _text(value):
+def loss_label(loss: Any) -> Any:
+    """Returns what a loss is called in reports: by its name, or its class and digest.
+
+    Args:
+        loss: The name of a loss, a callable, or `None`, which is returned.
+    """
+    return loss.__name__ if _is_named(loss) else _text(loss)
+
+
+def _is_named(value: Any) -> bool:
+    # As functions, methods and classes are, which have no base in common.
+    return hasattr(value, "__qualname__")
+
+
+def _text(value: Any) -> Any:
     if isinstance(value, keras.Model):
         weights = fingerprint(*value.get_weights())[:12]
         return f"{value.name} (weights {weights})"
     if isinstance(value, Attack):
         return {"name": value.name, **settings_of(value)}
     if callable(value):
-        name = getattr(value, "__qualname__", type(value).__name__)
+        name = value.__qualname__ if _is_named(value) else type(value).__name__
         return f"{name} ({fingerprint(value)[:12]})"
     return list(value) if isinstance(value, tuple) else value
 
 
-def versions(plan):
+def versions(plan: Plan) -> dict[str, str]:
     """Returns the versions of the libraries that took part."""
     names = ["keras_gce", "keras", keras.backend.backend(), "numpy"]
     engines = {row.attack.engine for row in plan.rows}
@@ -91,7 +120,7 @@ def versions(plan):
     return {name: importlib.import_module(name).__version__ for name in names}
 
 
-def setup():
+def setup() -> dict[str, str]:
     """Returns when and on what an evaluation was run."""
     now = datetime.datetime.now(datetime.UTC)
     return {"hardware": hardware(), "date": now.isoformat(timespec="seconds")}

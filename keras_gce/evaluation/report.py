@@ -1,21 +1,20 @@
 """The record of an evaluation, and views of it."""
 
-import base64
 import dataclasses
 import json
-import math
+from typing import Any
 
 import numpy as np
 
 from keras_gce.errors import InputError
 from keras_gce.evaluation.intervals import wilson_interval
+from keras_gce.evaluation.markdown import markdown
+from keras_gce.evaluation.page import page
 from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
 from keras_gce.evaluation.sanity import FIRST
+from keras_gce.evaluation.schema import SCHEMA_VERSION, as_dict, fields_of, strict
 
 __all__ = ["RobustnessReport"]
-
-SCHEMA_VERSION = 3
-IMAGES = ("clean", "adversarial", "difference")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,37 +43,37 @@ class RobustnessReport:
 
     model: str
     threat_model: str | None
-    results: list
+    results: list[AttackResult]
     clean: np.ndarray
     row_robust: np.ndarray
-    checks: list = dataclasses.field(default_factory=list)
+    checks: list[Flag] = dataclasses.field(default_factory=list)
     worst_case_only: bool = False
-    versions: dict = dataclasses.field(default_factory=dict)
-    skipped: list = dataclasses.field(default_factory=list)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    skipped: list[str] = dataclasses.field(default_factory=list)
     labels: np.ndarray | None = None
-    class_names: list | None = None
+    class_names: list[str] | None = None
     data: str | None = None
-    curves: list = dataclasses.field(default_factory=list)
-    gallery: list = dataclasses.field(default_factory=list)
-    setup: dict = dataclasses.field(default_factory=dict)
+    curves: list[Curve] = dataclasses.field(default_factory=list)
+    gallery: list[GalleryExample] = dataclasses.field(default_factory=list)
+    setup: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
-    def flags(self):
+    def flags(self) -> list[Flag]:
         """The checks that are raised."""
         return [flag for flag in self.checks if flag.raised]
 
     @property
-    def first_words(self):
+    def first_words(self) -> list[str]:
         """List of text: what has to be known before any figure is read."""
         return [flag.message for flag in self.flags if flag.name in FIRST]
 
     @property
-    def has_radius(self):
+    def has_radius(self) -> bool:
         """Whether any attack has a radius, so that the worst case is that of one."""
         return any(result.eps is not None for result in self.results)
 
     @property
-    def robust(self):
+    def robust(self) -> np.ndarray:
         """Boolean array: which examples are right before and after every attack.
 
         An attack without a radius (JSMA, C&W) has no say in what is left within one: it
@@ -86,16 +85,16 @@ class RobustnessReport:
         return self.clean & rows.all(axis=0)
 
     @property
-    def clean_accuracy(self):
+    def clean_accuracy(self) -> float:
         """Share of the examples that is right before any attack."""
         return float(self.clean.mean())
 
     @property
-    def worst_case_accuracy(self):
+    def worst_case_accuracy(self) -> float:
         """Share of the examples that is right before and after every attack."""
         return float(self.robust.mean())
 
-    def confidence_interval(self, level=0.95):
+    def confidence_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Returns what the worst-case accuracy may be on all images like these.
 
         Args:
@@ -107,7 +106,7 @@ class RobustnessReport:
         """
         return wilson_interval(self.worst_case_accuracy, len(self.clean), level)
 
-    def per_class(self):
+    def per_class(self) -> dict[str, dict[str, Any]]:
         """Returns the accuracies of each class that occurs.
 
         Returns:
@@ -132,64 +131,33 @@ class RobustnessReport:
             }
         return rows
 
-    def class_name(self, label):
+    def class_name(self, label: int) -> str:
         """Returns the name of a class, or its number as text."""
         return str(self.class_names[label] if self.class_names else label)
 
-    def worst_over_losses(self):
+    def worst_over_losses(self) -> dict[tuple[str, str | None, str], float]:
         """Returns the accuracy under each attack, per example the worst of its losses.
 
         Returns:
             Dict of (name, norm, budget) -> share of the examples that is right
             whichever loss the attack ascends.
         """
-        groups = {}
+        groups: dict[tuple[str, str | None, str], np.ndarray] = {}
         for result, robust in zip(self.results, self.row_robust, strict=True):
             key = (result.name, result.norm, result.budget)
             groups[key] = groups.get(key, self.clean) & robust
         return {key: float(robust.mean()) for key, robust in groups.items()}
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns the report as a dict of what JSON can hold."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "model": self.model,
-            "threat_model": self.threat_model,
-            "worst_case_only": self.worst_case_only,
-            "n_examples": len(self.clean),
-            "clean_accuracy": self.clean_accuracy,
-            "worst_case_accuracy": self.worst_case_accuracy,
-            "results": [dataclasses.asdict(result) for result in self.results],
-            "confidence_interval": list(self.confidence_interval()),
-            "flags": [flag.name for flag in self.flags],
-            "checks": [
-                dataclasses.asdict(flag) | {"raised": flag.raised}
-                for flag in self.checks
-            ],
-            "versions": self.versions,
-            "skipped": self.skipped,
-            "clean": _pack(self.clean),
-            "row_robust": [_pack(row) for row in self.row_robust],
-            "labels": None if self.labels is None else _pack_array(self.labels),
-            "class_names": self.class_names,
-            "data": self.data,
-            "curves": [dataclasses.asdict(curve) for curve in self.curves],
-            "gallery": [
-                {
-                    name: _pack_array(value) if name in IMAGES else value
-                    for name, value in vars(example).items()
-                }
-                for example in self.gallery
-            ],
-            "setup": self.setup,
-        }
+        return as_dict(self)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Returns the report as JSON, which `from_json` reads."""
-        return json.dumps(_strict(self.to_dict()), indent=2, allow_nan=False)
+        return json.dumps(strict(self.to_dict()), indent=2, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> "RobustnessReport":
         """Reads what `to_json` returned, or an older version of it.
 
         Raises:
@@ -199,7 +167,7 @@ class RobustnessReport:
             data = json.loads(text)
             version = data["schema_version"]
             if version in range(1, SCHEMA_VERSION + 1):
-                return cls(**_fields(data))
+                return cls(**fields_of(data))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 "`text` must be the JSON of a report, whole. "
@@ -210,7 +178,7 @@ class RobustnessReport:
             f"Received: schema_version={version}"
         )
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> Any:
         """Returns the results as a pandas DataFrame, a row for each."""
         try:
             import pandas
@@ -220,131 +188,14 @@ class RobustnessReport:
             ) from error
         return pandas.DataFrame([dataclasses.asdict(row) for row in self.results])
 
-    def to_html(self):
+    def to_html(self) -> str:
         """Returns the report as one self-contained HTML page, with charts.
 
         Raises:
             InputError: If Jinja or Pillow is not installed.
         """
-        from keras_gce.evaluation.page import page
-
         return page(self)
 
-    def to_markdown(self):
+    def to_markdown(self) -> str:
         """Returns the report as Markdown: a summary, the flags, a table."""
-        low, high = self.confidence_interval()
-        flags = ", ".join(flag.name for flag in self.flags) or "none"
-        signs = [flag for flag in self.flags if flag.name not in FIRST]
-        worst = "robust in the worst case"
-        if not self.has_radius:
-            worst = "without a radius, so no robust accuracy: attacks leave"
-        accuracy = "accuracy left %" if self.worst_case_only else "robust accuracy %"
-        lines = [
-            f"{self.model}: clean accuracy {_percent(self.clean_accuracy)}%, "
-            f"{worst} {_percent(self.worst_case_accuracy)}% "
-            f"(95% interval {_percent(low)} to {_percent(high)}%, {len(self.clean)} "
-            f"examples). Threat model: {self.threat_model or 'none named'}. "
-            f"Flags: {flags}."
-            + "".join(f" Mind: {text}." for text in self.first_words),
-            "",
-            *(f"- Flag {flag.name}: {flag.message}" for flag in signs),
-            *(f"- Skipped: {text}" for text in self.skipped),
-            *(
-                [""]
-                if set(f.name for f in self.flags) - set(FIRST) or self.skipped
-                else []
-            ),
-            f"| attack | eps | norm | loss | engine | {accuracy} | success % | "
-            "mean l0 | mean l2 | median l2 | seconds |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        for row in self.results:
-            cells = (
-                f"{row.ensemble}: {row.name}" if row.ensemble else row.name,
-                row.budget or "–",
-                row.norm or "–",
-                row.loss or "own",
-                row.engine,
-                _percent(row.robust_accuracy),
-                "–" if row.success_rate is None else _percent(row.success_rate),
-                "–" if row.mean_l0 is None else f"{row.mean_l0:.0f}",
-                "–" if row.mean_l2 is None else f"{row.mean_l2:.3f}",
-                "–" if row.median_l2 is None else f"{row.median_l2:.3f}",
-                f"{row.seconds:.1f}",
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines) + "\n"
-
-
-def _fields(data):
-    """Returns the arguments of a report from what `to_dict` returned."""
-    n = data["n_examples"]
-    rows = [_unpack(row, n) for row in data["row_robust"]]
-    labels = data.get("labels")
-    return {
-        "model": data["model"],
-        "threat_model": data["threat_model"],
-        "results": [AttackResult(**result) for result in data["results"]],
-        "clean": _unpack(data["clean"], n),
-        "row_robust": np.array(rows, bool).reshape(len(rows), n),
-        "checks": [_flag(flag) for flag in data.get("checks", data.get("flags"))],
-        "worst_case_only": data["worst_case_only"],
-        "versions": data["versions"],
-        "skipped": data.get("skipped", []),
-        "labels": labels and _unpack_array(labels),
-        "class_names": data.get("class_names"),
-        "data": data.get("data"),
-        "curves": [Curve(**curve) for curve in data.get("curves", [])],
-        "gallery": [
-            GalleryExample(
-                **{
-                    name: _unpack_array(value) if name in IMAGES else value
-                    for name, value in example.items()
-                }
-            )
-            for example in data.get("gallery", [])
-        ],
-        "setup": data.get("setup", {}),
-    }
-
-
-def _flag(data):
-    # Version 1 had the raised ones alone, version 3 says which are.
-    return Flag(**{name: value for name, value in data.items() if name != "raised"})
-
-
-def _strict(value):
-    """Returns what JSON can hold, without the NaN and Infinity that it can't."""
-    if isinstance(value, dict):
-        return {key: _strict(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _percent(share):
-    return f"{100 * share:.2f}"
-
-
-def _pack(bits):
-    return base64.b64encode(np.packbits(np.asarray(bits, bool))).decode()
-
-
-def _unpack(text, n):
-    packed = np.frombuffer(base64.b64decode(text), np.uint8)
-    if len(packed) != -(-n // 8):
-        raise ValueError(f"{len(packed)} bytes for {n} examples")
-    return np.unpackbits(packed, count=n).astype(bool)
-
-
-def _pack_array(array):
-    return {
-        "dtype": str(array.dtype),
-        "shape": list(array.shape),
-        "base64": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode(),
-    }
-
-
-def _unpack_array(packed):
-    flat = np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"])
-    return flat.reshape(packed["shape"])
+        return markdown(self)

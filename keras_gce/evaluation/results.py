@@ -1,6 +1,7 @@
 """What a report is made of."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -50,13 +51,13 @@ class AttackResult:
     mean_l2: float | None
     max_linf: float
     seconds: float
-    settings: dict
+    settings: dict[str, Any]
     median_l2: float | None = None
     mean_l0: float | None = None
     ensemble: str | None = None
 
     @property
-    def budget(self):
+    def budget(self) -> str:
         """Text: what bounds the attack, its eps or JSMA's gamma; "" for neither."""
         if self.eps is not None:
             return f"{self.eps:g}"
@@ -83,7 +84,7 @@ class Flag:
     reference: str = ""
 
     @property
-    def raised(self):
+    def raised(self) -> bool:
         """Whether the value is above the threshold, or could not be measured."""
         # So, since NaN compares as false: what can't be told has not been passed.
         return self.value is None or not self.value <= self.threshold
@@ -105,11 +106,11 @@ class Curve:
     threat_model: str
     attack: str
     norm: str
-    eps: list
-    accuracy: list
+    eps: list[float]
+    accuracy: list[float]
     n_examples: int
 
-    def intervals(self, level=0.95):
+    def intervals(self, level: float = 0.95) -> list[tuple[float, float]]:
         """Returns a confidence interval for each accuracy, (least, greatest)."""
         return [wilson_interval(a, self.n_examples, level) for a in self.accuracy]
 

@@ -5,8 +5,11 @@ import time
 
 import numpy as np
 
-from keras_gce.classifier import batches, is_finite, is_right
+from keras_gce.attacks.base import Attack
+from keras_gce.classifier import Classifier, batches, is_finite, is_right
+from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.gallery import SIZE
+from keras_gce.evaluation.plan import Plan
 from keras_gce.progress import bar
 
 __all__ = ["Outcome", "run_plan"]
@@ -22,22 +25,29 @@ class Outcome:
     """
 
     robust: np.ndarray
-    batches: list
+    batches: list[dict[str, np.ndarray]]
 
-    def column(self, name, kind=float):
+    def column(self, name: str, kind: type = float) -> np.ndarray:
         """Returns what all batches have by a name, as one array."""
         parts = [batch[name] for batch in self.batches]
         return np.concatenate(parts or [np.zeros(0, kind)])
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """The time that the attack took."""
         return float(sum(batch["seconds"] for batch in self.batches))
 
 
 def run_plan(
-    plan, classifier, x, y, clean, batch_size=500, checkpoint=None, progress=False
-):
+    plan: Plan,
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    clean: np.ndarray,
+    batch_size: int = 500,
+    checkpoint: Checkpoint | None = None,
+    progress: bool = False,
+) -> list[Outcome]:
     """Runs the attacks of a plan on the examples that are right.
 
     Args:
@@ -53,7 +63,8 @@ def run_plan(
     Returns:
         List of `Outcome`, one for each row.
     """
-    outcomes, left = [], {}
+    outcomes: list[Outcome] = []
+    left: dict[int | None, np.ndarray] = {}
     count = int(clean.sum())
     with bar("attacking", len(plan.rows) * count, progress) as advance:
         for number, row in enumerate(plan.rows):
@@ -61,7 +72,7 @@ def run_plan(
                 same = outcomes[row.same_as]
                 # Neither its time nor its pictures count twice.
                 parts = [
-                    {**part, "seconds": np.float64(0), "shown": part["shown"][:0]}
+                    {**part, "seconds": np.array(0.0), "shown": part["shown"][:0]}
                     for part in same.batches
                 ]
                 outcomes.append(Outcome(robust=same.robust, batches=parts))
@@ -70,7 +81,7 @@ def run_plan(
             before = left.get(row.group, clean)
             robust, parts = np.zeros(len(x), bool), []
             for batch, index in enumerate(batches(np.flatnonzero(before), batch_size)):
-                part = checkpoint and checkpoint.load(number, batch, index)
+                part = checkpoint.load(number, batch, index) if checkpoint else None
                 if part is None:
                     part = _attack(
                         row.attack, classifier, x[index], y[index], batch, batch_size
@@ -88,7 +99,14 @@ def run_plan(
     return outcomes
 
 
-def _attack(attack, classifier, x, y, batch, batch_size):
+def _attack(
+    attack: Attack,
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    batch: int,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
     start = time.perf_counter()
     # Apart from each other, so that seeds 0 and 1 share no batch.
     seed = ((attack.seed or 0) * 1_000_003 + batch * 7919) % 2**31
@@ -109,5 +127,5 @@ def _attack(attack, classifier, x, y, batch, batch_size):
         "l0": np.count_nonzero(delta, axis=1),
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
-        "seconds": np.float64(seconds),
+        "seconds": np.array(seconds),
     }

@@ -1,9 +1,13 @@
 """What an evaluation says first: whether its figures mean what they seem to."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from keras_gce.classifier import is_finite, is_right
+from keras_gce.classifier import Classifier, is_finite, is_right
+from keras_gce.evaluation.plan import Plan
 from keras_gce.evaluation.results import Flag
+from keras_gce.evaluation.run import Outcome
 
 __all__ = ["FIRST", "is_constant", "sanity_checks"]
 
@@ -23,14 +27,21 @@ UNIT_GAP, UNIT_EXAMPLES, UNIT_ACCURACY = 0.1, 200, 0.9
 CARLINI = "Carlini et al. 2019 (arXiv 1902.06705), section 4"
 
 
-def is_constant(z):
+def is_constant(z: np.ndarray) -> bool:
     """Returns whether logits are the same for all of several images."""
     if len(z) < 2 or not np.isfinite(z).all():
         return False
     return bool(np.ptp(z, axis=0).max() <= 1e-6 * max(np.abs(z).max(), 1e-30))
 
 
-def sanity_checks(classifier, x, y, z, outcomes, plan):
+def sanity_checks(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    z: np.ndarray,
+    outcomes: Sequence[Outcome],
+    plan: Plan,
+) -> list[Flag]:
     """Returns the `Flag`s that say what the figures of an evaluation mean.
 
     Args:
@@ -77,7 +88,7 @@ def sanity_checks(classifier, x, y, z, outcomes, plan):
     return flags + _covers_range(plan)
 
 
-def _not_finite(z, outcomes):
+def _not_finite(z: np.ndarray, outcomes: Sequence[Outcome]) -> Flag:
     before = ~is_finite(z)
     broken = before.copy()
     for outcome in outcomes:
@@ -96,7 +107,13 @@ def _not_finite(z, outcomes):
     )
 
 
-def _unit(classifier, x, y, clean, bounds):
+def _unit(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    clean: np.ndarray,
+    bounds: tuple[float, float],
+) -> list[Flag]:
     """Looks whether the images are right in the other usual unit of pixels."""
     factor = {1.0: 255.0, 255.0: 1 / 255}.get(bounds[1]) if bounds[0] == 0 else None
     accuracy = float(clean[:UNIT_EXAMPLES].mean())
@@ -122,7 +139,7 @@ def _unit(classifier, x, y, clean, bounds):
     ]
 
 
-def _covers_range(plan):
+def _covers_range(plan: Plan) -> list[Flag]:
     """An eps of half the range makes every image grey, and every other's neighbour."""
     shares = [
         (2 * attack.eps / (attack.bounds[1] - attack.bounds[0]), attack.eps)

@@ -19,7 +19,7 @@ class ThreatModel:
     """
 
     name: str
-    losses: tuple
+    losses: tuple[str, ...]
     label: str
     color: str
     dash: str | None

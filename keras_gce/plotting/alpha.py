@@ -1,11 +1,13 @@
 """Alpha against accuracy."""
 
-from keras_gce.plotting.axes import STYLES, axes_or_new
+from typing import Any
+
+from keras_gce.plotting.axes import STYLES, Axes, Figure, axes_or_new
 
 __all__ = ["alpha_accuracy"]
 
 
-def alpha_accuracy(search, ax=None):
+def alpha_accuracy(search: Any, ax: Axes | None = None) -> Figure:
     """Plots the accuracies of an alpha search against alpha.
 
     Args:

@@ -1,8 +1,22 @@
 """What all figures share: how they are made, and how series differ."""
 
+from typing import Any, TypeAlias
+
 from keras_gce.errors import InputError
 
-__all__ = ["COLOURS", "MARKERS", "STYLES", "axes_or_new", "new_figure"]
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "STYLES",
+    "Axes",
+    "Figure",
+    "axes_or_new",
+    "new_figure",
+]
+
+# matplotlib's, which is imported when something is drawn.
+Axes: TypeAlias = Any
+Figure: TypeAlias = Any
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, and two greys.
 COLOURS = (
@@ -10,7 +24,7 @@ COLOURS = (
     *("#CC79A7", "#000000", "#F0E442", "#999999", "#555555"),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-STYLES = (
+STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     {"color": "#000000", "marker": "^", "linestyle": ":"},
@@ -20,24 +34,26 @@ STYLES = (
 )
 
 
-def new_figure(width=6.4, height=4.2):
+def new_figure(width: float = 6.4, height: float = 4.2) -> Figure:
     """Returns a new matplotlib `Figure` of a size in inches.
 
     Raises:
         InputError: If matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ImportError as error:
         raise InputError(
             "Figures must have matplotlib installed: pip install "
             f'"keras_gce[plot]". Received: {error}'
         ) from error
     # Not through pyplot, which would keep each figure in memory.
-    return Figure(figsize=(width, height), layout="constrained")
+    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
 
 
-def axes_or_new(ax, width=6.4, height=4.2):
+def axes_or_new(
+    ax: Axes | None, width: float = 6.4, height: float = 4.2
+) -> tuple[Figure, Axes]:
     """Returns a figure and its axes: those of `ax`, or new ones where it is `None`."""
     if ax is not None:
         return ax.figure, ax

@@ -1,9 +1,20 @@
 """The classes in a model's features: on a plane, and in numbers."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_gce.errors import InputError
-from keras_gce.plotting.axes import COLOURS, MARKERS, STYLES, axes_or_new, new_figure
+from keras_gce.plotting.axes import (
+    COLOURS,
+    MARKERS,
+    STYLES,
+    Axes,
+    Figure,
+    axes_or_new,
+    new_figure,
+)
 
 __all__ = ["embedding", "embeddings", "silhouettes"]
 
@@ -12,8 +23,14 @@ MOST_CLASSES = len(MARKERS)
 
 
 def embedding(
-    points, labels, class_names=None, ax=None, title=None, method="t-SNE", size=9
-):
+    points: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    title: str | None = None,
+    method: str = "t-SNE",
+    size: float = 9,
+) -> Figure:
     """Plots points on a plane by class, each class with its name at its median.
 
     Args:
@@ -77,8 +94,13 @@ def embedding(
 
 
 def silhouettes(
-    values, labels, class_names=None, ax=None, title=None, space="the features"
-):
+    values: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    class_names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    title: str | None = None,
+    space: str = "the features",
+) -> Figure:
     """Plots the mean silhouette of each class, for one or several models.
 
     Args:
@@ -136,8 +158,14 @@ def silhouettes(
 
 
 def embeddings(
-    planes, values, labels, class_names=None, captions=None, title=None, **options
-):
+    planes: Mapping[str, np.ndarray],
+    values: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    class_names: Sequence[str] | None = None,
+    captions: Mapping[str, str] | None = None,
+    title: str | None = None,
+    **options: Any,
+) -> Figure:
     """Plots the features of two models side by side, and their silhouettes below.
 
     Args:
@@ -177,13 +205,13 @@ def embeddings(
     return figure
 
 
-def _most_frequent(labels):
+def _most_frequent(labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Returns the classes that are drawn, in their order, and how many there are."""
     classes, counts = np.unique(labels, return_counts=True)
     chosen = np.argsort(-counts, kind="stable")[:MOST_CLASSES]
     return np.sort(classes[chosen]), len(classes)
 
 
-def _class_name(label, class_names):
+def _class_name(label: int, class_names: Sequence[str] | None) -> str:
     """Returns the name of a class, or its number as text."""
     return str(label if class_names is None else class_names[label])

@@ -1,7 +1,10 @@
 """A training, epoch by epoch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from keras_gce.errors import InputError
-from keras_gce.plotting.axes import STYLES, axes_or_new, new_figure
+from keras_gce.plotting.axes import STYLES, Axes, Figure, axes_or_new, new_figure
 
 __all__ = ["training_curves"]
 
@@ -14,8 +17,13 @@ LOSSES = {"loss": "training batches", "val_loss": "validation, clean"}
 
 
 def training_curves(
-    history, ax=None, title=None, attack=None, every=1, training="training batches"
-):
+    history: Any,
+    ax: Axes | None = None,
+    title: str | None = None,
+    attack: Any = None,
+    every: int = 1,
+    training: str = "training batches",
+) -> Figure:
     """Plots clean and robust accuracy, and the loss, against the epoch.
 
     Args:
@@ -41,7 +49,7 @@ def training_curves(
         InputError: If `history` has no accuracy, or `every` does not fit it, or
             matplotlib is missing.
     """
-    logs = getattr(history, "history", history)
+    logs = history if isinstance(history, Mapping) else history.history
     accuracies = {name: logs[name] for name in ACCURACIES if name in logs}
     losses = {name: logs[name] for name in LOSSES if name in logs}
     if not accuracies:
@@ -66,7 +74,7 @@ def training_curves(
         if axis is None:
             continue
         for name, values in series.items():
-            x = range(1, epochs + 1)
+            x = [*range(1, epochs + 1)]
             if name == "val_robust_accuracy":
                 x = measured
             if len(values) != len(x):
@@ -95,10 +103,10 @@ def training_curves(
     return figure
 
 
-def _described(attack):
+def _described(attack: Any) -> str:
     """PGD linf eps 0.1 (crossentropy); attacks that differ in their loss once."""
     attacks = attack if isinstance(attack, (list, tuple)) else [attack]
-    losses = {}
+    losses: dict[str, list[str | None]] = {}
     for one in attacks:
         budget = "" if one.eps is None else f" {one.norm} eps {one.eps:g}"
         losses.setdefault(one.name + budget, []).append(

@@ -1,9 +1,12 @@
 """Losses over the predictions of three classes, and along one line of them."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 
 from keras_gce.errors import InputError
-from keras_gce.plotting.axes import STYLES, axes_or_new, new_figure
+from keras_gce.plotting.axes import STYLES, Axes, Figure, axes_or_new, new_figure
 
 __all__ = [
     "least_predictions",
@@ -18,13 +21,21 @@ CORNERS = np.array([(0.5, np.sqrt(0.75)), (0.0, 0.0), (1.0, 0.0)])
 # Those of the predictions whose greatest probability is the true class's.
 CORRECT = np.array([(1, 0, 0), (1 / 2, 1 / 2, 0), (1 / 3, 1 / 3, 1 / 3)])
 CORRECT = np.concatenate([CORRECT, [(1 / 2, 0, 1 / 2)]])
-SHADE = {"facecolor": "none", "edgecolor": "white", "hatch": "//", "linewidth": 0}
+SHADE: dict[str, Any] = {
+    "facecolor": "none",
+    "edgecolor": "white",
+    "hatch": "//",
+    "linewidth": 0,
+}
 UNIT = "loss (no unit)"
 # Losses are in float32: within this share of the range they are the least.
 SAME = 1e-5
 
+# A `keras.losses.Loss`, or a function.
+Loss: TypeAlias = Callable[..., Any]
 
-def simplex_values(loss, resolution=120):
+
+def simplex_values(loss: Loss, resolution: int = 120) -> tuple[np.ndarray, np.ndarray]:
     """Computes a loss on a grid of predictions of 3 classes, of which 0 is true.
 
     Example:
@@ -51,6 +62,7 @@ def simplex_values(loss, resolution=120):
         raise InputError(
             f"`resolution` must be >= 2. Received: resolution={resolution}"
         )
+    # What Keras's losses and ours call it; other losses say nothing about it.
     if getattr(loss, "from_logits", False):
         raise InputError(
             f"`loss` must be one on probabilities. Received: {loss!r} with "
@@ -71,7 +83,7 @@ def simplex_values(loss, resolution=120):
     return points, values
 
 
-def least_predictions(points, values):
+def least_predictions(points: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Returns the predictions at which a loss is least, in float32's precision.
 
     Args:
@@ -86,7 +98,14 @@ def least_predictions(points, values):
     return found[np.argsort(found[:, 0], kind="stable")]
 
 
-def loss_simplex(loss, ax=None, title=None, limits=None, resolution=120, key=True):
+def loss_simplex(
+    loss: Loss,
+    ax: Axes | None = None,
+    title: str | None = None,
+    limits: tuple[float, float] | None = None,
+    resolution: int = 120,
+    key: bool = True,
+) -> Figure:
     """Plots a loss over all predictions of 3 classes as a heat map.
 
     The corners of the triangle are the predictions that are sure of one class, the
@@ -152,7 +171,11 @@ def loss_simplex(loss, ax=None, title=None, limits=None, resolution=120, key=Tru
     return figure
 
 
-def loss_simplexes(losses, limits=(-1, 0), title=None):
+def loss_simplexes(
+    losses: Mapping[str, Loss],
+    limits: tuple[float, float] = (-1, 0),
+    title: str | None = None,
+) -> Any:
     """Plots several losses as `loss_simplex` does, on one scale, three in a row.
 
     Args:
@@ -174,7 +197,7 @@ def loss_simplexes(losses, limits=(-1, 0), title=None):
     *grid, cell = figure.subplots(rows, 3).ravel()
     if title:
         figure.suptitle(title)
-    marks = {}
+    marks: dict[str, Any] = {}
     for ax, (name, loss) in zip(grid, losses.items(), strict=False):
         loss_simplex(loss, ax, name, limits=limits, key=False)
         mark = ax.get_lines()[-1]
@@ -188,7 +211,7 @@ def loss_simplexes(losses, limits=(-1, 0), title=None):
     return figure
 
 
-def _legend(ax, marks, **where):
+def _legend(ax: Axes, marks: Iterable[Any], **where: Any) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(**SHADE | {"facecolor": "0.5"}), *marks]
@@ -196,7 +219,11 @@ def _legend(ax, marks, **where):
     ax.legend(handles, names, frameon=False, **where)
 
 
-def loss_profile(alphas=(0, 1 / 10, 1 / 3, 1 / 2, 1), num_classes=10, ax=None):
+def loss_profile(
+    alphas: Sequence[float] = (0, 1 / 10, 1 / 3, 1 / 2, 1),
+    num_classes: int = 10,
+    ax: Axes | None = None,
+) -> Any:
     """Plots GCE against the true class's probability, the wrong ones equal.
 
     Along that line the entropy of the wrong classes is greatest and the loss is
@@ -252,7 +279,7 @@ def loss_profile(alphas=(0, 1 / 10, 1 / 3, 1 / 2, 1), num_classes=10, ax=None):
     return figure
 
 
-def _fraction(alpha):
+def _fraction(alpha: float) -> str:
     """1/3 for a third, and the number for what is no such fraction."""
     share = round(1 / alpha) if alpha else 0
     if share > 1 and abs(1 / share - alpha) < 1e-9:

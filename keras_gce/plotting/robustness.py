@@ -1,14 +1,18 @@
 """Views of a robustness report: accuracy against eps, and adversarial examples."""
 
+from typing import Any
+
 from keras_gce.errors import InputError
-from keras_gce.plotting.axes import STYLES, axes_or_new, new_figure
+from keras_gce.plotting.axes import STYLES, Axes, Figure, axes_or_new, new_figure
 
 __all__ = ["accuracy_curves", "adversarial_examples"]
 
 MARKERS = {"square": "s", "triangle": "^", "circle": "o"}
 
 
-def accuracy_curves(curves, ax=None, dataset=None):
+def accuracy_curves(
+    curves: Any, ax: Axes | None = None, dataset: str | None = None
+) -> Figure:
     """Plots accuracy against eps, under each threat model, with 95% intervals.
 
     Args:
@@ -25,10 +29,11 @@ def accuracy_curves(curves, ax=None, dataset=None):
             matplotlib is missing.
     """
     # Late, since the package of it brings Keras.
-    from keras_gce.evaluation.threat_models import THREAT_MODELS
+    from keras_gce.evaluation import THREAT_MODELS, RobustnessReport
 
-    model = getattr(curves, "model", None)
-    curves = list(getattr(curves, "curves", curves))
+    model = None
+    if isinstance(curves, RobustnessReport):
+        curves, model = curves.curves, curves.model
     kinds = {(curve.attack, curve.norm, curve.n_examples) for curve in curves}
     if len(kinds) != 1:
         raise InputError(
@@ -46,12 +51,11 @@ def accuracy_curves(curves, ax=None, dataset=None):
             style, label = _style(known), known.label
         percent = [100 * share for share in curve.accuracy]
         errors = [
-            (100 * (share - low), 100 * (high - share))
+            (max(100 * (share - low), 0.0), max(100 * (high - share), 0.0))
             for share, (low, high) in zip(
                 curve.accuracy, curve.intervals(), strict=True
             )
         ]
-        errors = [[max(side, 0.0) for side in pair] for pair in errors]
         ax.errorbar(
             curve.eps,
             percent,
@@ -75,7 +79,7 @@ def accuracy_curves(curves, ax=None, dataset=None):
     return figure
 
 
-def _style(threat_model):
+def _style(threat_model: Any) -> dict[str, Any]:
     """The look of a threat model's line, the same in every figure, for matplotlib."""
     dash = threat_model.dash
     return {
@@ -85,7 +89,9 @@ def _style(threat_model):
     }
 
 
-def adversarial_examples(report, limit=6, dataset=None):
+def adversarial_examples(
+    report: Any, limit: int = 6, dataset: str | None = None
+) -> Figure:
     """Plots adversarial examples beneath their images, and what was changed.
 
     A column each: the image and its class, which the model got right; the adversarial
@@ -137,9 +143,9 @@ def adversarial_examples(report, limit=6, dataset=None):
     for ax, name in zip(grid[:, 0], names, strict=True):
         ax.set_ylabel(name)
     norms = {report.results[example.row].norm for example in examples} - {None}
-    norms = f", {' and '.join(sorted(norms))} norm" if norms else ""
+    of_norms = f", {' and '.join(sorted(norms))} norm" if norms else ""
     what = [dataset, report.model, f"threat model {report.threat_model or 'not named'}"]
-    figure.suptitle(", ".join(text for text in what if text) + norms)
+    figure.suptitle(", ".join(text for text in what if text) + of_norms)
     figure.supxlabel(
         "above: the class that the model gives; below: what black and white stand for",
         fontsize="small",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from keras_gce import models
+from keras_gce.models import residual
 
 # Trained weights, from sources other than this code:
 # - LeNet5: 156 + 2,416 + 48,120 + 10,164 + 850, by hand from LeCun et al. 1998,
@@ -101,7 +102,7 @@ def test_logits_are_float32_under_mixed_precision(name, globally):
 
 def test_shortcut_keeps_every_other_pixel_and_pads_channels():
     inputs = keras.Input((6, 8, 16))
-    shortcut = keras.Model(inputs, models._subsampled(inputs, 32))
+    shortcut = keras.Model(inputs, residual._subsampled(inputs, 32))
     images = np.random.default_rng(0).random((2, 6, 8, 16), dtype="float32")
     expected = np.zeros((2, 3, 4, 32), "float32")
     expected[..., 8:24] = images[:, ::2, ::2]
@@ -112,7 +113,7 @@ def test_shortcut_keeps_every_other_pixel_and_pads_channels():
 
 def test_strided_convolution_is_centred_on_the_shortcuts_pixels():
     inputs = keras.Input((8, 8, 1))
-    model = keras.Model(inputs, models._conv_bn(inputs, 1, 3, None, 2, None))
+    model = keras.Model(inputs, residual._conv_bn(inputs, 1, 3, None, 2, None))
     identity = np.zeros((3, 3, 1, 1), "float32")
     identity[1, 1] = 1
     kernels(model)[0].assign(identity)
@@ -137,6 +138,7 @@ def test_no_weight_decay_by_default(built):
     assert not any(built[name].losses for name in RESNETS)
 
 
+@pytest.mark.integration
 def test_saved_model_loads_where_only_keras_is_imported(tmp_path):
     model = models.ResNet20(weight_decay=1e-4)
     images = np.random.default_rng(0).random((2, 32, 32, 3), dtype="float32")

@@ -1,0 +1,70 @@
+"""A report as Markdown: a summary, the flags, a table."""
+
+from typing import Any
+
+from keras_gce.evaluation.results import AttackResult
+from keras_gce.evaluation.sanity import FIRST
+
+__all__ = ["markdown"]
+
+COLUMNS = "mean l0 | mean l2 | median l2 | seconds"
+
+
+def markdown(report: Any) -> str:
+    """Returns a report as Markdown.
+
+    Args:
+        report: A `RobustnessReport`, whose file imports this one.
+    """
+    signs = [
+        f"- Flag {flag.name}: {flag.message}"
+        for flag in report.flags
+        if flag.name not in FIRST
+    ]
+    signs += [f"- Skipped: {text}" for text in report.skipped]
+    accuracy = "accuracy left %" if report.worst_case_only else "robust accuracy %"
+    lines = [
+        _summary(report),
+        "",
+        *(signs + [""] if signs else []),
+        f"| attack | eps | norm | loss | engine | {accuracy} | success % | {COLUMNS} |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+        *(_line(row) for row in report.results),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(report: Any) -> str:
+    low, high = report.confidence_interval()
+    worst = "robust in the worst case"
+    if not report.has_radius:
+        worst = "without a radius, so no robust accuracy: attacks leave"
+    return (
+        f"{report.model}: clean accuracy {_percent(report.clean_accuracy)}%, "
+        f"{worst} {_percent(report.worst_case_accuracy)}% "
+        f"(95% interval {_percent(low)} to {_percent(high)}%, {len(report.clean)} "
+        f"examples). Threat model: {report.threat_model or 'none named'}. "
+        f"Flags: {', '.join(flag.name for flag in report.flags) or 'none'}."
+        + "".join(f" Mind: {text}." for text in report.first_words)
+    )
+
+
+def _line(row: AttackResult) -> str:
+    cells = (
+        f"{row.ensemble}: {row.name}" if row.ensemble else row.name,
+        row.budget or "–",
+        row.norm or "–",
+        row.loss or "own",
+        row.engine,
+        _percent(row.robust_accuracy),
+        "–" if row.success_rate is None else _percent(row.success_rate),
+        "–" if row.mean_l0 is None else f"{row.mean_l0:.0f}",
+        "–" if row.mean_l2 is None else f"{row.mean_l2:.3f}",
+        "–" if row.median_l2 is None else f"{row.median_l2:.3f}",
+        f"{row.seconds:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"

@@ -1,0 +1,51 @@
+"""The JSON of a report: back again, from older versions too, and damaged."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from keras_gce.errors import InputError
+from keras_gce.evaluation import RobustnessReport
+
+
+def test_json_round_trip(report, tmp_path):
+    text = report.to_json()
+    assert "NaN" not in text
+    again = RobustnessReport.from_json(text)
+    assert again.to_dict() == report.to_dict() == json.loads(text)
+    np.testing.assert_array_equal(again.robust, report.robust)
+    with pytest.raises(InputError, match="schema_version=99"):
+        RobustnessReport.from_json('{"schema_version": 99}')
+    with pytest.raises(InputError, match="'nonsense'"):
+        RobustnessReport.from_json("nonsense")
+
+
+def test_version_1_still_loads():
+    # Written by the code of 2026-11-24, before version 2.
+    text = (pathlib.Path(__file__).parent / "report_v1.json").read_text()
+    old = RobustnessReport.from_json(text)
+    assert json.loads(text)["schema_version"] == 1
+    assert old.clean_accuracy == 0.975 and old.worst_case_accuracy == 0.0
+    assert [flag.name for flag in old.flags] == ["training_loss_hides"]
+    assert len(old.results) == 6 and old.results[1].robust_accuracy == 0.175
+    assert RobustnessReport.from_json(old.to_json()).to_dict() == old.to_dict()
+    assert "Robustness of small_cnn" in old.to_html()
+    with pytest.raises(InputError, match="schema version 1"):
+        old.per_class()
+
+
+def test_broken_json_is_refused(report):
+    data = report.to_dict()
+    for broken in (
+        {"schema_version": 2},
+        data | {"results": [{"name": "FGSM"}]},
+        data | {"clean": "AA=="},
+        data | {"gallery": [{"clean": {"dtype": "uint8"}}]},
+        [],
+    ):
+        with pytest.raises(InputError, match="JSON of a report"):
+            RobustnessReport.from_json(json.dumps(broken))
+    with pytest.raises(InputError, match="schema_version=4"):
+        RobustnessReport.from_json(json.dumps(data | {"schema_version": 4}))
