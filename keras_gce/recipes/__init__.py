@@ -1,24 +1,23 @@
 """The paper's experiments: how each model is trained, the tables and the figures."""
 
-from keras_gce.recipes.figures import FIGURES, reproduce_figure
-from keras_gce.recipes.recipe import (
-    DTYPE_POLICIES,
-    LOSSES,
-    Recipe,
-    network,
-    optimizer,
-    recipe_for,
-    train,
-)
-from keras_gce.recipes.table2 import reproduce_table2
-from keras_gce.recipes.tables import reproduce
-from keras_gce.recipes.trainer import run
+from keras_gce.names import DTYPE_POLICIES, FIGURES, LOSSES
+from keras_gce.recipes.figures import reproduce_figure
+from keras_gce.recipes.networks import network, optimizer
+from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.reproduction import Figure
+from keras_gce.recipes.runs import run
+from keras_gce.recipes.table2 import ErrorTable, reproduce_table2
+from keras_gce.recipes.tables import Table, reproduce
+from keras_gce.recipes.trainer import train
 
 __all__ = [
     "DTYPE_POLICIES",
     "FIGURES",
     "LOSSES",
+    "ErrorTable",
+    "Figure",
     "Recipe",
+    "Table",
     "network",
     "optimizer",
     "recipe_for",

@@ -2,44 +2,64 @@
 
 import dataclasses
 import importlib.util
-import io
-import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_gce import datasets, files, losses, plotting
+from keras_gce import datasets, files, plotting
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.features import penultimate_features, silhouette_values, tsne
-from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.tables import NAMES, mean
+from keras_gce.files import PathLike
+from keras_gce.names import FIGURES
+from keras_gce.recipes.loss_figures import figure2, figure3
+from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.reproduction import LOSS_NAMES, Figure, mean
+from keras_gce.recipes.runs import over_seeds
 from keras_gce.recipes.trainer import trained
 
-__all__ = ["FIGURES", "reproduce_figure"]
+__all__ = ["reproduce_figure"]
 
-FIGURES = ("figure1", "figure2", "figure3", "figure4")
+OF_LOSSES = {"figure2": figure2, "figure3": figure3}
 # Of the models, whose features are drawn: left and right.
-MODELS = ("crossentropy", "guided_complement_entropy")
-# The paper's, of figure 4's adversarial training and of the losses drawn.
+LOSSES = ("crossentropy", "guided_complement_entropy")
+# The paper's, of figure 4's adversarial training.
 EPS = 0.02
-ALPHAS = {"1": 1.0, "1/2": 1 / 2, "1/3": 1 / 3, "1/10": 1 / 10}
-# Readers see them half as wide.
-PIXELS = 1400
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Features:
+    """What is drawn and measured of one model: see `keras_gce.features`."""
+
+    plane: np.ndarray
+    values: np.ndarray
+    values_plane: np.ndarray
+    accuracy: float
+
+    @property
+    def silhouette(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def silhouette_plane(self) -> float:
+        return float(self.values_plane.mean())
 
 
 def reproduce_figure(
-    figure,
-    dataset_name,
-    output,
-    epochs=None,
-    seeds=1,
-    examples=1000,
-    model=None,
-    data_dir=None,
-    progress=True,
-):
+    figure: str,
+    dataset_name: str | None,
+    output: PathLike,
+    epochs: int | None = None,
+    seeds: int = 1,
+    examples: int = 1000,
+    model: str | None = None,
+    data_dir: PathLike | None = None,
+    progress: bool = True,
+) -> Figure:
     """Re-makes a figure of the paper.
 
     Figures 1 and 4 are t-SNE of the penultimate layer of a model trained with
@@ -63,10 +83,10 @@ def reproduce_figure(
         examples: Number of test images, >= 20; the first ones. Defaults to 1000.
         model: Name of another network. Defaults to `None`: the paper's.
         data_dir: Folder of the datasets. Defaults to `None`.
-        progress: Whether to show progress. Defaults to `True`.
+        progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:
-        A summary, as Markdown: where the figure is, and its numbers.
+        A `Figure`; `print` shows its caption and its numbers as Markdown.
 
     Raises:
         InputError: If an argument is not as described, or matplotlib or scikit-learn
@@ -78,51 +98,48 @@ def reproduce_figure(
         )
     check_integer("seeds", seeds, least=1)
     check_integer("examples", examples, least=20)
-    of_losses = figure in ("figure2", "figure3")
-    if of_losses != (dataset_name is None):
+    if (figure in OF_LOSSES) != (dataset_name is None):
         raise InputError(
             "`dataset_name` must be None for figures 2 and 3, which are of losses "
             "alone, and a dataset's name for figures 1 and 4. "
             f"Received: figure={figure!r}, dataset_name={dataset_name!r}"
         )
-    _check_installed("matplotlib", *[] if of_losses else ["sklearn"])
+    _check_installed("matplotlib", *[] if dataset_name is None else ["sklearn"])
     output = files.output_folder(output)
-    path = output / f"{figure}.png"
-    if of_losses:
-        drawn, lines, numbers = (_figure2 if figure == "figure2" else _figure3)()
-    else:
-        recipes = [
-            recipe_for(
-                dataset_name,
-                loss,
-                model=model,
-                epochs=epochs,
-                adversarial=figure == "figure4",
-                eps=EPS if figure == "figure4" else None,
-            )
-            for loss in MODELS
-        ]
-        dataset = datasets.load(dataset_name, data_dir=data_dir)
-        test = dataset.test.take(min(examples, len(dataset.test)))
-        runs = [
-            [
-                _measured(recipe, dataset, test, seed, output, progress)
-                for recipe in recipes
-            ]
-            for seed in range(seeds)
-        ]
-        drawn = _drawn(recipes, runs[0], test.labels, dataset.class_names)
-        lines, numbers = _summary(recipes, runs, len(test))
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=PIXELS / drawn.get_size_inches()[0])
-    files.write_bytes(path, buffer.getvalue())
-    text = "\n".join([*lines, "", f"![{figure}]({path.name})"]) + "\n"
-    files.write_text(output / f"{figure}.md", text)
-    files.write_text(output / f"{figure}.json", json.dumps(numbers, indent=2) + "\n")
-    return text
+    if dataset_name is None:
+        made = OF_LOSSES[figure]()
+        made.write(output)
+        return made
+    recipes = [
+        recipe_for(
+            dataset_name,
+            loss,
+            model=model,
+            epochs=epochs,
+            adversarial=figure == "figure4",
+            eps=EPS if figure == "figure4" else None,
+        )
+        for loss in LOSSES
+    ]
+    dataset = datasets.load(dataset_name, data_dir=data_dir)
+    test = dataset.test.take(min(examples, len(dataset.test)))
+
+    def measure(
+        recipe: Recipe, seed: int, folder: pathlib.Path
+    ) -> tuple[_Features, str]:
+        found = _measured(trained(recipe, dataset, seed, folder, progress), test)
+        return (
+            found,
+            f"accuracy {found.accuracy:.2%}, silhouette {found.silhouette:.3f}",
+        )
+
+    runs = over_seeds(recipes, seeds, output, measure, progress)
+    made = _figure(figure, runs, test.labels, dataset.class_names)
+    made.write(output)
+    return made
 
 
-def _check_installed(*packages):
+def _check_installed(*packages: str) -> None:
     """Refuses before the work, rather than after it."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
@@ -132,124 +149,87 @@ def _check_installed(*packages):
         )
 
 
-def _measured(recipe, dataset, test, seed, output, progress):
-    """Returns what is drawn and measured of one model."""
-    folder = output / f"{recipe.name}-seed{seed}"
-    network = trained(recipe, dataset, seed, folder, progress)
+def _measured(network: keras.Model, test: datasets.Split) -> _Features:
     images, labels = test.arrays()
     features = penultimate_features(network, images)
     plane = tsne(features)
-    right = Classifier(network).right(images, labels)
-    run = {
-        "plane": plane,
-        "values": silhouette_values(features, labels),
-        "values_plane": silhouette_values(plane, labels),
-        "accuracy": float(right.mean()),
-    }
-    if progress:
-        print(
-            f"{recipe.dataset}, {recipe.name}, seed {seed}: accuracy "
-            f"{run['accuracy']:.2%}, silhouette {run['values'].mean():.3f}",
-            flush=True,
+    return _Features(
+        plane=plane,
+        values=silhouette_values(features, labels),
+        values_plane=silhouette_values(plane, labels),
+        accuracy=float(Classifier(network).right(images, labels).mean()),
+    )
+
+
+def _figure(
+    name: str,
+    runs: dict[Recipe, list[_Features]],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+) -> Figure:
+    """Returns figure 1 or 4."""
+    (recipe, first), spread = next(iter(runs.items())), ""
+    if len(first) > 1:
+        spread = "; mean ± standard deviation over the seeds, the picture is of seed 0"
+    caption = (
+        f"{recipe.dataset}, {recipe.model}, {_training(recipe)}, {recipe.epochs} "
+        f"epochs, {len(first)} seed(s), the first {len(labels)} test images, natural. "
+        f"Silhouette of the true classes, from -1 to 1, 1 is far apart{spread}."
+    )
+    rows, models = [], []
+    for recipe, group in runs.items():
+        accuracy = [run.accuracy for run in group]
+        features = [run.silhouette for run in group]
+        plane = [run.silhouette_plane for run in group]
+        percent = mean([100 * share for share in accuracy])
+        rows.append([LOSS_NAMES[recipe.loss], percent, mean(features), mean(plane)])
+        models.append(
+            {
+                "recipe": dataclasses.asdict(recipe),
+                "accuracy": accuracy,
+                "silhouette_features": features,
+                "silhouette_tsne": plane,
+            }
         )
-    return run
+    return Figure(
+        name=name,
+        caption=caption,
+        columns=[
+            "training loss",
+            "accuracy %",
+            "silhouette, features",
+            "silhouette, t-SNE",
+        ],
+        rows=rows,
+        numbers={"examples": len(labels), "tsne_seed": 0, "models": models},
+        picture=_drawn(runs, labels, class_names),
+    )
 
 
-def _drawn(recipes, runs, labels, class_names):
-    runs = dict(zip((NAMES[recipe.loss] for recipe in recipes), runs, strict=True))
-    recipe = recipes[0]
+def _drawn(
+    runs: dict[Recipe, list[_Features]],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+) -> Any:
+    """Returns the picture, of seed 0."""
+    recipe = next(iter(runs))
+    of_seed_0 = {LOSS_NAMES[each.loss]: group[0] for each, group in runs.items()}
     return plotting.embeddings(
-        {name: run["plane"] for name, run in runs.items()},
-        {name: run["values"] for name, run in runs.items()},
+        {name: run.plane for name, run in of_seed_0.items()},
+        {name: run.values for name, run in of_seed_0.items()},
         labels,
         class_names,
         captions={
-            name: f"{run['accuracy']:.1%} right; silhouette "
-            f"{run['values'].mean():.2f} (t-SNE {run['values_plane'].mean():.2f})"
-            for name, run in runs.items()
+            name: f"{run.accuracy:.1%} right; silhouette {run.silhouette:.2f} "
+            f"(t-SNE {run.silhouette_plane:.2f})"
+            for name, run in of_seed_0.items()
         },
         title=f"{recipe.dataset}, {recipe.model}, {recipe.epochs} epochs, "
         f"{_training(recipe)},\n{len(labels)} natural test images, seed 0",
     )
 
 
-def _training(recipe):
+def _training(recipe: Recipe) -> str:
     if recipe.eps is None:
         return "natural training"
     return f"adversarial training (PGD, linf, eps {recipe.eps:g})"
-
-
-def _summary(recipes, runs, n_examples):
-    """Returns the lines on figure 1 or 4, and its numbers."""
-    recipe, spread = recipes[0], ""
-    if len(runs) > 1:
-        spread = "; mean ± standard deviation over the seeds, the picture is of seed 0"
-    lines = [
-        f"{recipe.dataset}, {recipe.model}, {_training(recipe)}, {recipe.epochs} "
-        f"epochs, {len(runs)} seed(s), the first {n_examples} test images, natural. "
-        f"Silhouette of the true classes, from -1 to 1, 1 is far apart{spread}.",
-        "",
-        "| training loss | accuracy % | silhouette, features | silhouette, t-SNE |",
-        "|---|---|---|---|",
-    ]
-    numbers = {"examples": n_examples, "tsne_seed": 0, "models": []}
-    for column, recipe in enumerate(recipes):
-        group = [run[column] for run in runs]
-        figures = {
-            "accuracy": [run["accuracy"] for run in group],
-            "silhouette_features": [float(run["values"].mean()) for run in group],
-            "silhouette_tsne": [float(run["values_plane"].mean()) for run in group],
-        }
-        cells = [NAMES[recipe.loss], mean([100 * a for a in figures["accuracy"]])]
-        cells += [
-            mean(figures[f"silhouette_{space}"]) for space in ("features", "tsne")
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-        numbers["models"].append({"recipe": dataclasses.asdict(recipe), **figures})
-    return lines, numbers
-
-
-def _figure2():
-    named = {"complement entropy": losses.ComplementEntropy(normalize=True)}
-    for text, alpha in ALPHAS.items():
-        named[f"GCE, alpha {text}"] = losses.GuidedComplementEntropy(alpha)
-    lines = [
-        "The losses over the predictions of 3 classes, normalised, class 0 true.",
-        "",
-        "| loss | minimum | where (p0, p1, p2) |",
-        "|---|---|---|",
-    ]
-    numbers = []
-    for name, loss in named.items():
-        points, values = plotting.simplex_values(loss)
-        where = plotting.least_predictions(points, values)
-        ends = [f"({', '.join(f'{p:.2f}' for p in end)})" for end in where[[0, -1]]]
-        text = ends[0] if len(where) == 1 else f"from {ends[0]} to {ends[1]}, all along"
-        lines.append(f"| {name} | {values.min():.2f} | {text} |")
-        numbers.append(
-            {"loss": name, "minimum": values.min(), "where": where[[0, -1]].tolist()}
-        )
-    title = "Losses over the predictions of 3 classes, normalised"
-    return plotting.loss_simplexes(named, title=title), lines, numbers
-
-
-def _figure3():
-    alphas = [0.0, *sorted(ALPHAS.values())]
-    figure = plotting.loss_profile(alphas)
-    line = np.array([(0.1, *[0.1] * 9), (0.5, *[0.5 / 9] * 9), (1.0, *[0.0] * 9)])
-    lines = [
-        "GCE of 10 classes, normalised, the 9 wrong ones equally probable.",
-        "",
-        "| alpha | p = 0.1 | p = 0.5 | p = 1 |",
-        "|---|---|---|---|",
-    ]
-    numbers = []
-    for alpha in alphas:
-        values = losses.guided_complement_entropy(
-            np.zeros(3, "int32"), line.astype("float32"), alpha
-        )
-        values = keras.ops.convert_to_numpy(values).tolist()
-        cells = [f"{alpha:.3g}", *(f"{value:.3f}" for value in values)]
-        lines.append(f"| {' | '.join(cells)} |")
-        numbers.append({"alpha": alpha, "p": line[:, 0].tolist(), "loss": values})
-    return figure, lines, numbers

@@ -1,13 +1,18 @@
 """The attacks of the paper's tables, with its settings."""
 
-from keras_gce.attacks import BIM, FGSM, JSMA, MIM, PGD, CarliniWagnerL2
+import functools
+from typing import Any
+
+from keras_gce.attacks import BIM, FGSM, JSMA, MIM, PGD, Attack, CarliniWagnerL2
 from keras_gce.errors import InputError
+from keras_gce.evaluation.cleverhans import CleverHansAttack
+from keras_gce.names import ENGINES
 
 __all__ = ["paper_attacks"]
 
 # Radii, PGD's step (the authors' code: 0.01 on MNIST), and JSMA's gammas. The paper
 # has no digits; they are as MNIST's images are.
-_SETTINGS = {
+_SETTINGS: dict[str, tuple[tuple[float, ...], float | None, tuple[float, ...]]] = {
     "mnist": ((0.1, 0.2, 0.3), 0.01, (0.25, 0.5)),
     "digits": ((0.1, 0.2, 0.3), 0.01, (0.25, 0.5)),
     "cifar10": ((0.04, 0.12, 0.2), None, (0.07, 0.14)),
@@ -15,8 +20,8 @@ _SETTINGS = {
     "tiny_imagenet": ((0.04, 0.12, 0.2), None, ()),
 }
 _SMALL = ("mnist", "digits", "cifar10")
-# The datasets of each table.
-TABLES = {
+# Table -> its datasets: of `names.TABLES` those with attacks.
+_DATASETS = {
     "table3": _SMALL,
     "table4": ("cifar100", "tiny_imagenet"),
     "table5": _SMALL,
@@ -24,7 +29,9 @@ TABLES = {
 }
 
 
-def paper_attacks(dataset, engine="cleverhans", table="table3"):
+def paper_attacks(
+    dataset: str, engine: str = "cleverhans", table: str = "table3"
+) -> list[Attack]:
     """Returns the attacks of a table of the paper.
 
     FGSM; BIM of 10 steps, PGD and MIM of 40, of eps / steps each, but for PGD on
@@ -61,27 +68,20 @@ def paper_attacks(dataset, engine="cleverhans", table="table3"):
     Reference:
         Chen et al., ICCV 2019 (arXiv 1903.09799), sections 5.2 and 5.3.
     """
-    if table not in TABLES:
+    if table not in _DATASETS:
         raise InputError(
-            f"`table` must be one of {', '.join(TABLES)}. Received: table={table!r}"
+            f"`table` must be one of {', '.join(_DATASETS)}. Received: table={table!r}"
         )
-    if dataset not in TABLES[table]:
+    if dataset not in _DATASETS[table]:
         raise InputError(
-            f"`dataset` must be one of {', '.join(TABLES[table])} for {table}. "
+            f"`dataset` must be one of {', '.join(_DATASETS[table])} for {table}. "
             f"Received: dataset={dataset!r}"
         )
-    if engine == "cleverhans":
-        from keras_gce.evaluation.cleverhans import CleverHansAttack as attack
-    elif engine == "keras_gce":
-
-        def attack(name, **settings):
-            return {"fgsm": FGSM, "bim": BIM, "pgd": PGD, "mim": MIM}[name](**settings)
-
-    else:
+    if engine not in ENGINES:
         raise InputError(
-            "`engine` must be one of cleverhans, keras_gce. "
-            f"Received: engine={engine!r}"
+            f"`engine` must be one of {', '.join(ENGINES)}. Received: engine={engine!r}"
         )
+    attack = functools.partial(_gradient_attack, engine)
     colour = dataset == "cifar10"
     if table == "table6":
         if not colour:
@@ -108,3 +108,10 @@ def paper_attacks(dataset, engine="cleverhans", table="table3"):
         *(JSMA(gamma=gamma) for gamma in gammas),
         CarliniWagnerL2(),
     ]
+
+
+def _gradient_attack(engine: str, name: str, **settings: Any) -> Attack:
+    """Returns FGSM, BIM, PGD or MIM, as the engine has it."""
+    if engine == "cleverhans":
+        return CleverHansAttack(name, **settings)
+    return {"fgsm": FGSM, "bim": BIM, "pgd": PGD, "mim": MIM}[name](**settings)

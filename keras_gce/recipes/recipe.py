@@ -1,46 +1,22 @@
-"""`Recipe`: how one model of the paper is trained."""
+"""`Recipe`: how one model of the paper is trained. Settings, and nothing built."""
 
 import dataclasses
-import json
-import warnings
+from typing import Any
 
-import keras
-import numpy as np
-
-from keras_gce import files, losses, models, saving, training
-from keras_gce.attacks import PGD
-from keras_gce.checks import check_seed
 from keras_gce.errors import InputError
-from keras_gce.progress import bar
-from keras_gce.seeds import seeded
+from keras_gce.files import PathLike
+from keras_gce.losses import GuidedComplementEntropy
+from keras_gce.names import DTYPE_POLICIES, LOSSES, NETWORKS
 
-__all__ = [
-    "DTYPE_POLICIES",
-    "LOSSES",
-    "Recipe",
-    "claim",
-    "network",
-    "optimizer",
-    "recipe_for",
-    "train",
-]
+__all__ = ["Recipe", "recipe_for"]
 
-LOSSES = ("crossentropy", "cot", "guided_complement_entropy")
-DTYPE_POLICIES = ("mixed_float16", "mixed_bfloat16")
 # Of the paper's adversarial training: eps, PGD's steps and their size. Where it gives
 # no size it is Madry et al.'s rule, 2.5 eps / steps.
-ADVERSARIAL = {"mnist": (0.3, 40, 0.01), "digits": (0.3, 40, 0.01)}
+ADVERSARIAL_GREY = (0.3, 40, 0.01)
 ADVERSARIAL_COLOUR = (0.04, 10, None)
 # Epochs over which eps grows from 0, see `AdversarialModel`, and the greatest share of
 # all epochs. The digits' epochs are short.
 WARMUP, WARMUP_SHARE = {"digits": 10}, 0.25
-MODELS = {
-    "lenet5": models.LeNet5,
-    "resnet20": models.ResNet20,
-    "resnet56": models.ResNet56,
-    "resnet50": models.ResNet50,
-    "small_cnn": models.SmallCNN,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +60,7 @@ class Recipe:
     dtype_policy: str | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """What tells the recipe from the others of a table: a name for folders."""
         name = self.loss
         if self.alpha not in (None, 1 / 3):
@@ -93,19 +69,25 @@ class Recipe:
             name += f"-eps{self.eps:g}"
         return name if self.dtype_policy is None else f"{name}-{self.dtype_policy}"
 
+    @property
+    def length(self) -> str:
+        """How long is trained, and in which precision, in words."""
+        policy = f" in {self.dtype_policy}" if self.dtype_policy else ""
+        return f"{self.epochs} epochs{policy}"
+
 
 def recipe_for(
-    dataset,
-    loss,
-    alpha=1 / 3,
-    model=None,
-    epochs=None,
-    batch_size=None,
-    adversarial=False,
-    eps=None,
-    steps=None,
-    dtype_policy=None,
-):
+    dataset: PathLike,
+    loss: str,
+    alpha: float = 1 / 3,
+    model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    adversarial: bool = False,
+    eps: float | None = None,
+    steps: int | None = None,
+    dtype_policy: str | None = None,
+) -> Recipe:
     """Returns the paper's recipe for a dataset and a loss, with what is overridden.
 
     Example:
@@ -141,9 +123,9 @@ def recipe_for(
         raise InputError(
             f"`loss` must be one of {', '.join(LOSSES)}. Received: loss={loss!r}"
         )
-    if model is not None and model not in MODELS:
+    if model is not None and model not in NETWORKS:
         raise InputError(
-            f"`model` must be one of {', '.join(MODELS)}. Received: model={model!r}"
+            f"`model` must be one of {', '.join(NETWORKS)}. Received: model={model!r}"
         )
     if dtype_policy not in (None, *DTYPE_POLICIES):
         raise InputError(
@@ -167,18 +149,19 @@ def recipe_for(
             "adversarial training. Received: loss='cot'"
         )
     if loss == "guided_complement_entropy":
-        losses.GuidedComplementEntropy(alpha)
+        GuidedComplementEntropy(alpha)  # It refuses an alpha that can't be.
+    dataset = str(dataset)
     colour = dataset in ("cifar10", "cifar100", "tiny_imagenet")
     residual = "resnet50" if dataset == "tiny_imagenet" else "resnet56"
     model = model or (residual if colour else "lenet5")
     epochs = epochs or (200 if colour else {"digits": 40}.get(dataset, 20))
-    attack = {}
+    attack: dict[str, Any] = {}
     if adversarial:
         attack = _attack_settings(dataset, eps, steps)
         warmup = min(WARMUP.get(dataset, 1), WARMUP_SHARE * epochs)
         attack["warmup_epochs"] = float(warmup)
     return Recipe(
-        dataset=str(dataset),
+        dataset=dataset,
         model=model,
         loss=loss,
         alpha=float(alpha) if loss == "guided_complement_entropy" else None,
@@ -193,8 +176,11 @@ def recipe_for(
     )
 
 
-def _attack_settings(dataset, eps, steps):
-    usual = ADVERSARIAL.get(dataset, ADVERSARIAL_COLOUR)
+def _attack_settings(
+    dataset: str, eps: float | None, steps: int | None
+) -> dict[str, Any]:
+    grey = dataset in ("mnist", "digits")
+    usual = ADVERSARIAL_GREY if grey else ADVERSARIAL_COLOUR
     eps, steps = eps or usual[0], steps or usual[1]
     step_size = usual[2] if (eps, steps) == usual[:2] else None
     return {
@@ -202,185 +188,3 @@ def _attack_settings(dataset, eps, steps):
         "steps": steps,
         "step_size": min(step_size or 2.5 * eps / steps, eps),
     }
-
-
-def train(recipe, dataset, seed=0, checkpoint=None, progress=True):
-    """Trains the model of a recipe.
-
-    Args:
-        recipe: A `Recipe`.
-        dataset: A `keras_gce.datasets.Dataset`; its test part is not touched.
-        seed: Decides the initial weights, the orders, the augmentations and the
-            attacks, an integer in [0, 2**31). The caller's random streams are left as
-            they are.
-        checkpoint: Folder that holds the state after the last finished epoch; the
-            same call continues there after a kill, and ends as one that was never
-            killed. Defaults to `None`: nothing is kept.
-        progress: Whether to show a progress bar on stderr. Defaults to `True`.
-
-    Returns:
-        The trained, compiled `keras.Model`, which returns logits, in float32 whatever
-        it was trained in.
-
-    Raises:
-        InputError: If `seed` is not as described, or `checkpoint` holds a training of
-            other settings, or doesn't say how many of its epochs are finished.
-    """
-    check_seed(seed)
-    with seeded(seed):
-        model = network(recipe, dataset)
-        trainer = _trainer(recipe, model, dataset, seed)
-    if trainer is not model:
-        # Here, or `fit` would begin a shuffled pipeline once more, which then goes on
-        # with another order; and so in a training that resumes.
-        trainer.look(*dataset.train.take(min(1000, len(dataset.train))).arrays())
-        trainer.looks = False
-    steps = steps_per_epoch(recipe, dataset)
-    done = 0
-    if checkpoint is not None:
-        checkpoint = claim(checkpoint, recipe, seed) / "training.weights.h5"
-        if checkpoint.exists():
-            done = saving.load_weights(trainer, checkpoint)
-            if done is None:
-                done = _epochs_of_updates(trainer.optimizer, steps, checkpoint)
-
-    def text(epoch, accuracy=""):
-        return f"training, {recipe.name}: epoch {epoch + 1}/{recipe.epochs}{accuracy}"
-
-    with bar(text(done), recipe.epochs * steps, progress, done * steps) as advance:
-        for epoch in range(done, recipe.epochs):
-            counter = keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda batch, logs, epoch=epoch: advance(
-                    1, text(epoch, f", accuracy {logs['accuracy']:.4f}")
-                )
-            )
-            # Keras then calls it from a thread of its own, and the device needn't wait.
-            counter.async_safe = True
-            # Anew for each epoch: the order depends on the epoch's number, not on
-            # how many ran before it in this process.
-            order = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
-            # In tf.data the global seed has its say too, and PyTorch's loader draws.
-            with seeded(seed), warnings.catch_warnings():
-                batches = dataset.train.batches(
-                    recipe.batch_size,
-                    shuffle=True,
-                    augment=recipe.augment,
-                    seed=int(order) >> 1,
-                )
-                if epoch + 1 < recipe.epochs:  # It may leave chance yet.
-                    warnings.filterwarnings("ignore", "Training has stayed at chance")
-                trainer.fit(
-                    batches,
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[counter] if progress else None,
-                )
-            if checkpoint is not None:
-                saving.save_weights(trainer, checkpoint, epochs=epoch + 1)
-    if recipe.dtype_policy is None:
-        return model
-    with seeded(seed):
-        return _in_float32(recipe, dataset, model)
-
-
-def _epochs_of_updates(optimizer, steps, checkpoint):
-    """The finished epochs of a checkpoint of version 0.1, which didn't say them."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise InputError(
-            "`checkpoint` must say how many epochs are finished: in mixed_float16 "
-            "updates may have been skipped, and don't tell it. "
-            f"Received: {checkpoint}, without that number, of keras_gce 0.1"
-        )
-    return int(optimizer.iterations) // steps
-
-
-def claim(folder, recipe, seed):
-    """Returns the folder, as that of one training from now on.
-
-    With Adam, whose rate does not depend on the number of epochs, it may become one
-    of more epochs, which continues.
-
-    Raises:
-        InputError: If it is that of another one.
-    """
-    settings = {**dataclasses.asdict(recipe), "seed": seed}
-    meta = files.output_folder(folder) / "recipe.json"
-    if meta.exists() and recipe.optimizer == "adam":
-        found = json.loads(meta.read_text())
-        if found["epochs"] < recipe.epochs and found == {
-            **settings,
-            "epochs": found["epochs"],
-        }:
-            files.write_text(meta, json.dumps(settings, indent=2) + "\n")
-    return files.claim(folder, meta.name, settings)
-
-
-def network(recipe, dataset):
-    """Returns the recipe's network for a dataset, a new one, not compiled."""
-    settings = {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
-    return MODELS[recipe.model](
-        num_classes=dataset.num_classes,
-        input_shape=dataset.train.images.shape[1:],
-        dtype=recipe.dtype_policy or "float32",
-        **settings,
-    )
-
-
-def _in_float32(recipe, dataset, model):
-    """Returns a model that was trained in mixed precision as one of float32.
-
-    An attack must not fail because a gradient is too small for float16.
-    """
-    plain = network(dataclasses.replace(recipe, dtype_policy=None), dataset)
-    plain.set_weights(model.get_weights())
-    old = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    new = type(old).from_config(old.get_config())
-    new.build(plain.trainable_variables)
-    for variable, value in zip(new.variables, old.variables, strict=True):
-        variable.assign(value)
-    plain.compile(new, _loss(recipe), metrics=["accuracy"])
-    return plain
-
-
-def optimizer(recipe, dataset):
-    """Returns the recipe's optimizer for a dataset, a new one."""
-    if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(1e-3, beta_2=0.99)
-    total = recipe.epochs * steps_per_epoch(recipe, dataset)
-    rate = keras.optimizers.schedules.PiecewiseConstantDecay(
-        [total // 2, total * 3 // 4], [0.1, 0.01, 0.001]
-    )
-    return keras.optimizers.SGD(rate, momentum=0.9)
-
-
-def steps_per_epoch(recipe, dataset):
-    """The number of updates in an epoch."""
-    return -(-len(dataset.train) // recipe.batch_size)
-
-
-def _loss(recipe):
-    if recipe.loss == "guided_complement_entropy":
-        return losses.GuidedComplementEntropy(recipe.alpha, from_logits=True)
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def _trainer(recipe, model, dataset, seed):
-    """Returns what trains the model, compiled: the model itself or its wrapper."""
-    trainer = model
-    if recipe.loss == "cot":
-        trainer = training.ComplementObjectiveModel(model)
-    elif recipe.eps is not None:
-        trainer = training.AdversarialModel(
-            model,
-            PGD(
-                eps=recipe.eps,
-                steps=recipe.steps,
-                step_size=recipe.step_size,
-                seed=seed,
-            ),
-            warmup_steps=round(recipe.warmup_epochs * steps_per_epoch(recipe, dataset)),
-        )
-    trainer.compile(optimizer(recipe, dataset), _loss(recipe), metrics=["accuracy"])
-    return trainer

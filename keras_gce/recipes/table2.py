@@ -1,30 +1,75 @@
 """Table 2 of the paper: the error on natural images, for each alpha."""
 
 import dataclasses
-import json
+import pathlib
+from typing import Any
 
 from keras_gce import datasets, files
 from keras_gce.checks import check_integer
 from keras_gce.errors import InputError
+from keras_gce.files import PathLike
 from keras_gce.recipes.paper_results import ALPHAS, ERRORS
-from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.tables import length, mean
+from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.reproduction import Reproduction, markdown_table, mean
+from keras_gce.recipes.runs import over_seeds
 from keras_gce.recipes.trainer import trained
 from keras_gce.seeds import seeded
 
-__all__ = ["reproduce_table2"]
+__all__ = ["ErrorTable", "reproduce_table2"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ErrorTable(Reproduction):
+    """What `reproduce_table2` returns.
+
+    Args:
+        name: `"table2"`.
+        errors: Dict of the recipe -> list of the error in %, one for each seed.
+        n_examples: Number of test images.
+    """
+
+    errors: dict[Recipe, list[float]]
+    n_examples: int
+
+    def to_markdown(self) -> str:
+        """Returns the errors beside the paper's, as Markdown."""
+        recipe, first = next(iter(self.errors.items()))
+        # The paper has no digits; MNIST's figures are the nearest there are.
+        on_digits = recipe.dataset == "digits"
+        paper = ERRORS["mnist" if on_digits else recipe.dataset]
+        spread = ", mean ± standard deviation over the seeds" if len(first) > 1 else ""
+        head = (
+            f"{recipe.dataset}, {recipe.model}, {recipe.length}, {len(first)} seed(s), "
+            f"all {self.n_examples} test images. Error % without attack{spread}."
+        )
+        columns = ["loss", f"paper{' (on MNIST)' * on_digits}", "here"]
+        names = ["cross-entropy", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5"]
+        rows = [
+            (name, f"{figure:.2f}", mean(group))
+            for name, figure, group in zip(
+                names, paper, self.errors.values(), strict=True
+            )
+        ]
+        return "\n".join([head, "", *markdown_table(columns, rows)]) + "\n"
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Returns the errors: what the `.json` holds, a list with a dict a recipe."""
+        return [
+            {"recipe": dataclasses.asdict(recipe), "error_percent": group}
+            for recipe, group in self.errors.items()
+        ]
 
 
 def reproduce_table2(
-    dataset_name,
-    output,
-    epochs=None,
-    seeds=3,
-    model=None,
-    dtype_policy=None,
-    data_dir=None,
-    progress=True,
-):
+    dataset_name: str,
+    output: PathLike,
+    epochs: int | None = None,
+    seeds: int = 3,
+    model: str | None = None,
+    dtype_policy: str | None = None,
+    data_dir: PathLike | None = None,
+    progress: bool = True,
+) -> ErrorTable:
     """Re-runs the paper's Table 2: the test error of cross-entropy and of GCE.
 
     Trains a model with cross-entropy and one with GCE at each alpha (1/2, 1/3, 1/4,
@@ -40,10 +85,10 @@ def reproduce_table2(
         model: Name of another network. Defaults to `None`: the paper's.
         dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
-        progress: Whether to show progress. Defaults to `True`.
+        progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:
-        The table, as Markdown.
+        An `ErrorTable`; `print` shows it as Markdown.
 
     Raises:
         InputError: If an argument is not as described.
@@ -56,50 +101,28 @@ def reproduce_table2(
         )
     output = files.output_folder(output)
     dataset = datasets.load(dataset_name, data_dir=data_dir)
-    settings = {"model": model, "epochs": epochs, "dtype_policy": dtype_policy}
+    settings: dict[str, Any] = {
+        "model": model,
+        "epochs": epochs,
+        "dtype_policy": dtype_policy,
+    }
     recipes = [recipe_for(dataset_name, "crossentropy", **settings)]
     recipes += [
         recipe_for(dataset_name, "guided_complement_entropy", alpha, **settings)
         for alpha in ALPHAS
     ]
-    errors = [[] for _ in recipes]
-    for seed in range(seeds):
-        for recipe, group in zip(recipes, errors, strict=True):
-            folder = output / f"{recipe.name}-seed{seed}"
-            network = trained(recipe, dataset, seed, folder, progress)
-            with seeded(seed):  # PyTorch's loader draws.
-                _, accuracy = network.evaluate(dataset.test.batches(500), verbose=0)
-            group.append(100 * (1 - accuracy))
-            if progress:
-                print(
-                    f"{dataset_name}, {recipe.name}, seed {seed}: error "
-                    f"{group[-1]:.2f}%",
-                    flush=True,
-                )
-    text = _table(recipes, errors, len(dataset.test))
-    files.write_text(output / "table2.md", text)
-    summary = [
-        {"recipe": dataclasses.asdict(recipe), "error_percent": group}
-        for recipe, group in zip(recipes, errors, strict=True)
-    ]
-    files.write_text(output / "table2.json", json.dumps(summary, indent=2) + "\n")
-    return text
 
+    def measure(recipe: Recipe, seed: int, folder: pathlib.Path) -> tuple[float, str]:
+        network = trained(recipe, dataset, seed, folder, progress)
+        with seeded(seed):  # PyTorch's loader draws.
+            _, accuracy = network.evaluate(dataset.test.batches(500), verbose=0)
+        error = 100 * (1 - accuracy)
+        return error, f"error {error:.2f}%"
 
-def _table(recipes, errors, n_examples):
-    recipe = recipes[0]
-    # The paper has no digits; MNIST's figures are the nearest there are.
-    on_digits = recipe.dataset == "digits"
-    lines = [
-        f"{recipe.dataset}, {recipe.model}, {length(recipe)}, "
-        f"{len(errors[0])} seed(s), all {n_examples} test images. Error % without "
-        f"attack{', mean ± standard deviation over the seeds' * (len(errors[0]) > 1)}.",
-        "",
-        f"| loss | paper{' (on MNIST)' * on_digits} | here |",
-        "|---|---|---|",
-    ]
-    paper = ERRORS["mnist" if on_digits else recipe.dataset]
-    names = ["cross-entropy", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5"]
-    for name, figure, group in zip(names, paper, errors, strict=True):
-        lines.append(f"| {name} | {figure:.2f} | {mean(group)} |")
-    return "\n".join(lines) + "\n"
+    table = ErrorTable(
+        name="table2",
+        errors=over_seeds(recipes, seeds, output, measure, progress),
+        n_examples=len(dataset.test),
+    )
+    table.write(output)
+    return table

@@ -1,40 +1,74 @@
 """Tables 3 to 6 of the paper: accuracy under the attacks, loss beside loss."""
 
 import dataclasses
-import json
-
-import numpy as np
+import itertools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from keras_gce import datasets, files
 from keras_gce.checks import check_integer
+from keras_gce.evaluation import AttackResult, RobustnessReport
+from keras_gce.files import PathLike
 from keras_gce.recipes.paper_attacks import paper_attacks
-from keras_gce.recipes.paper_results import FIGURES, TABLE_LOSSES
-from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.trainer import run
+from keras_gce.recipes.paper_results import ACCURACIES, TABLE_LOSSES
+from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.reproduction import (
+    LOSS_NAMES,
+    Reproduction,
+    markdown_table,
+    mean,
+)
+from keras_gce.recipes.runs import over_seeds, run
 
-__all__ = ["length", "mean", "reproduce"]
+__all__ = ["Table", "reproduce"]
 
-NAMES = {
-    "crossentropy": "cross-entropy",
-    "cot": "COT",
-    "guided_complement_entropy": "GCE (alpha 1/3)",
-}
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Table(Reproduction):
+    """What `reproduce` returns.
+
+    Args:
+        name: `"table3"`, `"table4"`, `"table5"` or `"table6"`.
+        engine: `"cleverhans"` or `"keras_gce"`.
+        reports: Dict of the recipe -> list of its reports, one for each seed.
+    """
+
+    engine: str
+    reports: dict[Recipe, list[RobustnessReport]]
+
+    def to_markdown(self) -> str:
+        """Returns the accuracies beside the paper's, as Markdown."""
+        # Table 6 has models of several radii, each with a table of its own.
+        parts = itertools.groupby(self.reports.items(), lambda run: run[0].eps)
+        return "\n".join(_section(self.name, dict(runs)) for _, runs in parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns recipes and reports: what the `.json` holds."""
+        runs = [
+            {
+                "recipe": dataclasses.asdict(recipe),
+                "reports": [report.to_dict() for report in group],
+            }
+            for recipe, group in self.reports.items()
+        ]
+        return {"engine": self.engine, "runs": runs}
 
 
 def reproduce(
-    table,
-    dataset_name,
-    output,
-    epochs=None,
-    seeds=2,
-    examples=1000,
-    engine="cleverhans",
-    attacks=None,
-    model=None,
-    dtype_policy=None,
-    data_dir=None,
-    progress=True,
-):
+    table: str,
+    dataset_name: str,
+    output: PathLike,
+    epochs: int | None = None,
+    seeds: int = 2,
+    examples: int = 1000,
+    engine: str = "cleverhans",
+    attacks: Sequence[str] | None = None,
+    model: str | None = None,
+    dtype_policy: str | None = None,
+    data_dir: PathLike | None = None,
+    progress: bool = True,
+) -> Table:
     """Re-runs a table of the paper that has accuracies under attacks.
 
     Trains a model with each of the table's losses for each seed, and attacks them
@@ -60,10 +94,10 @@ def reproduce(
         model: Name of another network. Defaults to `None`: the paper's.
         dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
-        progress: Whether to show progress. Defaults to `True`.
+        progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:
-        The table, as Markdown.
+        A `Table`; `print` shows it as Markdown.
 
     Raises:
         InputError: If an argument is not as described.
@@ -72,10 +106,27 @@ def reproduce(
     check_integer("examples", examples, least=1)
     # Refuses before the work.
     paper = paper_attacks(dataset_name, engine=engine, table=table)
-    adversarial = table == "table6"
     output = files.output_folder(output)
     dataset = datasets.load(dataset_name, data_dir=data_dir)
-    sections, summary = [], {"engine": engine, "runs": []}
+
+    def measure(
+        recipe: Recipe, seed: int, folder: pathlib.Path
+    ) -> tuple[RobustnessReport, str]:
+        report = run(
+            recipe,
+            folder,
+            seed=seed,
+            examples=examples,
+            engine=engine,
+            table=table,
+            attacks=attacks,
+            dataset=dataset,
+            progress=progress,
+        )
+        return report, f"clean accuracy {report.clean_accuracy:.2%}"
+
+    adversarial = table == "table6"
+    reports: dict[Recipe, list[RobustnessReport]] = {}
     for eps in [attack.eps for attack in paper] if adversarial else [None]:
         recipes = [
             recipe_for(
@@ -89,48 +140,20 @@ def reproduce(
             )
             for loss in TABLE_LOSSES[table]
         ]
-        reports = [[] for _ in recipes]
-        for seed in range(seeds):
-            for recipe, group in zip(recipes, reports, strict=True):
-                report = run(
-                    recipe,
-                    output / f"{recipe.name}-seed{seed}",
-                    seed=seed,
-                    examples=examples,
-                    engine=engine,
-                    table=table,
-                    attacks=attacks,
-                    dataset=dataset,
-                    progress=progress,
-                )
-                group.append(report)
-                if progress:
-                    print(
-                        f"{dataset_name}, {recipe.name}, seed {seed}: clean accuracy "
-                        f"{report.clean_accuracy:.2%}",
-                        flush=True,
-                    )
-        sections.append(_section(table, recipes, reports))
-        summary["runs"] += [
-            {
-                "recipe": dataclasses.asdict(recipe),
-                "reports": [report.to_dict() for report in group],
-            }
-            for recipe, group in zip(recipes, reports, strict=True)
-        ]
-    text = "\n".join(sections)
-    files.write_text(output / f"{table}.md", text)
-    files.write_text(output / f"{table}.json", json.dumps(summary, indent=2) + "\n")
-    return text
+        reports |= over_seeds(recipes, seeds, output, measure, progress)
+    made = Table(name=table, engine=engine, reports=reports)
+    made.write(output)
+    return made
 
 
-def _section(table, recipes, runs):
+def _section(table: str, reports: dict[Recipe, list[RobustnessReport]]) -> str:
     """Returns a table beside the paper's figures, for all three threat models."""
-    recipe, first = recipes[0], runs[0][0]
+    runs, (recipe, *_) = list(reports.values()), reports
+    first, seeds = runs[0][0], len(runs[0])
     # The paper has no digits; MNIST's figures are the nearest there are.
     on_digits = recipe.dataset == "digits"
-    paper = FIGURES[table]["mnist" if on_digits else recipe.dataset]
-    names = " / ".join(NAMES[recipe.loss] for recipe in recipes)
+    paper = ACCURACIES[table]["mnist" if on_digits else recipe.dataset]
+    names = " / ".join(LOSS_NAMES[recipe.loss] for recipe in reports)
     training = ""
     if recipe.eps is not None:
         training = (
@@ -138,118 +161,117 @@ def _section(table, recipes, runs):
             f"{recipe.step_size:g}, eps grown over the first {recipe.warmup_epochs:g} "
             "epoch(s)), "
         )
-    lines = [
-        f"{recipe.dataset}, {recipe.model}, {training}{length(recipe)}, "
-        f"{len(runs[0])} seed(s), {len(first.clean)} test images. Accuracy % under "
-        f"attack, of the model trained with {names}"
-        f"{', mean ± standard deviation over the seeds' * (len(runs[0]) > 1)}.",
-        "",
-        "Without attack: "
-        + " / ".join(mean([100 * r.clean_accuracy for r in group]) for group in runs)
-        + ".",
-        "",
-        "| attack | eps or gamma | paper"
-        f"{' (on MNIST)' * on_digits} | through the training loss | "
-        "through cross-entropy | adaptive (worst case) |",
-        "|---|---|---|---|---|---|",
+    clean = [mean([100 * r.clean_accuracy for r in group]) for group in runs]
+    columns = [
+        "attack",
+        "eps or gamma",
+        f"paper{' (on MNIST)' * on_digits}",
+        "through the training loss",
+        "through cross-entropy",
+        "adaptive (worst case)",
     ]
+    rows = []
     for key in first.worst_over_losses():
         attack, _, budget = key
         figures = paper.get((attack, budget))
-        cells = [
-            attack,
-            budget.removeprefix("gamma ") or "–",
-            " / ".join(f"{figure:.2f}" for figure in figures) if figures else "–",
-            *(
-                _cell(runs, key, loss, "robust_accuracy")
-                for loss in ("training", "crossentropy")
-            ),
-            " / ".join(
-                mean([100 * r.worst_over_losses()[key] for r in group])
-                for group in runs
-            ),
+        adaptive = [
+            mean([100 * r.worst_over_losses()[key] for r in group]) for group in runs
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += _own_objectives(runs)
-    lines += ["", _engines(first.results)]
-    lines += [f"Skipped: {text}." for text in first.skipped]
+        rows.append(
+            [
+                attack,
+                budget.removeprefix("gamma ") or "–",
+                " / ".join(f"{figure:.2f}" for figure in figures) if figures else "–",
+                *(
+                    _cell(runs, (*key, loss), lambda row: row.robust_accuracy, 100)
+                    for loss in ("training", "crossentropy")
+                ),
+                " / ".join(adaptive),
+            ]
+        )
+    lines = [
+        f"{recipe.dataset}, {recipe.model}, {training}{recipe.length}, {seeds} "
+        f"seed(s), {len(first.clean)} test images. Accuracy % under attack, of the "
+        f"model trained with {names}"
+        f"{', mean ± standard deviation over the seeds' * (seeds > 1)}.",
+        "",
+        f"Without attack: {' / '.join(clean)}.",
+        "",
+        *markdown_table(columns, rows),
+        *_own_objectives(runs),
+        "",
+        _engines(first.results),
+        *(f"Skipped: {text}." for text in first.skipped),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _own_objectives(runs):
+def _own_objectives(runs: list[list[RobustnessReport]]) -> list[str]:
     """Returns the lines on attacks that the threat model does not touch."""
     keys = {
-        (row.name, row.norm, row.budget): None
+        (row.name, row.norm, row.budget, None): None
         for row in runs[0][0].results
         if row.loss is None
     }
     if not keys:
         return []
-    lines = [
+    rows = [
+        [
+            key[0],
+            key[2].removeprefix("gamma ") or "–",
+            _cell(runs, key, lambda row: row.success_rate, 100),
+            _cell(runs, key, lambda row: row.mean_l0),
+            _cell(runs, key, lambda row: row.mean_l2),
+            _cell(runs, key, lambda row: row.median_l2),
+        ]
+        for key in keys
+    ]
+    distances = ["pixels changed (l0)", "mean l2", "median l2"]
+    return [
         "",
         "Of all examples right before the attack, those that reached the target class, "
         "and what it took them:",
         "",
-        "| attack | gamma | success % | pixels changed (l0) | mean l2 | median l2 |",
-        "|---|---|---|---|---|---|",
+        *markdown_table(["attack", "gamma", "success %", *distances], rows),
     ]
-    for key in keys:
-        figures = [
-            _cell(runs, key, None, field, scale)
-            for field, scale in (
-                ("success_rate", 100),
-                ("mean_l0", 1),
-                ("mean_l2", 1),
-                ("median_l2", 1),
-            )
-        ]
-        cells = [key[0], key[2].removeprefix("gamma ") or "–", *figures]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
 
 
-def _cell(runs, key, loss, field, scale=100):
+def _cell(
+    runs: list[list[RobustnessReport]],
+    key: tuple[str, str | None, str, str | None],
+    value: Callable[[AttackResult], float | None],
+    scale: float = 1,
+) -> str:
     """One figure of the rows of an attack and a loss, model by model."""
     cells = []
     for group in runs:
-        values = [
-            getattr(row, field)
+        found = [
+            value(row)
             for report in group
             for row in report.results
-            if (row.name, row.norm, row.budget, row.loss) == (*key, loss)
+            if (row.name, row.norm, row.budget, row.loss) == key
         ]
-        values = [scale * value for value in values if value is not None]
+        values = [scale * figure for figure in found if figure is not None]
         cells.append(mean(values) if values else "–")
     return "–" if set(cells) == {"–"} else " / ".join(cells)
 
 
-def _engines(results):
+def _engines(results: list[AttackResult]) -> str:
     """Says which library ran which rows."""
-    engines = {}
+    # Engine -> attack -> the losses that it ascended; none of one with its own.
+    engines: dict[str, dict[str, dict[str, bool]]] = {}
     for row in results:
-        attacks = engines.setdefault(row.engine, {})
-        attacks.setdefault(row.name, {})[row.loss] = True
+        losses = engines.setdefault(row.engine, {}).setdefault(row.name, {})
+        if row.loss is not None:
+            losses[row.loss] = True
     if len(engines) == 1:
         return f"Engine: {next(iter(engines))}."
     listed = (
         f"{engine} ran "
         + ", ".join(
-            name if None in losses else f"{name} ({', '.join(losses)})"
+            f"{name} ({', '.join(losses)})" if losses else name
             for name, losses in attacks.items()
         )
         for engine, attacks in engines.items()
     )
     return "Engines: " + "; ".join(listed) + "."
-
-
-def length(recipe):
-    """Says how long a model was trained, and in which precision."""
-    policy = f" in {recipe.dtype_policy}" if recipe.dtype_policy else ""
-    return f"{recipe.epochs} epochs{policy}"
-
-
-def mean(values):
-    """The mean over the seeds, and the standard deviation where there are several."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"

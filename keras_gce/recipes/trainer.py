@@ -1,109 +1,168 @@
-"""`run`: one recipe from its data to its report."""
+"""Trains the model of a recipe, or goes on where a killed training stopped."""
 
 import dataclasses
+import json
+import pathlib
+import warnings
+from typing import Any
 
-from keras_gce import datasets, evaluation, files, saving
-from keras_gce.checks import check_integer, check_seed
+import keras
+import numpy as np
+
+from keras_gce import files, saving
+from keras_gce.checks import check_seed
+from keras_gce.datasets import Dataset
 from keras_gce.errors import InputError
-from keras_gce.recipes.paper_attacks import paper_attacks
-from keras_gce.recipes.recipe import claim, steps_per_epoch, train
+from keras_gce.files import PathLike
+from keras_gce.progress import bar
+from keras_gce.recipes.networks import compiled, in_float32, network, steps_per_epoch
+from keras_gce.recipes.recipe import Recipe
 from keras_gce.seeds import seeded
 
-__all__ = ["run", "trained"]
+__all__ = ["claim", "train", "trained"]
 
 
-def run(
-    recipe,
-    output,
-    seed=0,
-    examples=1000,
-    engine="cleverhans",
-    table="table3",
-    attacks=None,
-    dataset=None,
-    data_dir=None,
-    progress=True,
-):
-    """Trains the model of a recipe and attacks it under all three threat models.
-
-    The model, finished epochs and batches and the report are kept in `output`; the
-    same call continues there, and runs of several tables share the model.
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    seed: int = 0,
+    checkpoint: PathLike | None = None,
+    progress: bool = True,
+) -> keras.Model:
+    """Trains the model of a recipe.
 
     Args:
         recipe: A `Recipe`.
-        output: Path of the folder for `model.keras` and, by the table's name,
-            `table3.json` and `table3.md`.
-        seed: Decides the initial weights, the order and the augmentations, an integer
-            in [0, 2**31). Defaults to 0.
-        examples: Number of test images, >= 1; the first ones, at most all. Defaults
-            to 1000.
-        engine: `"cleverhans"` or `"keras_gce"`. Defaults to `"cleverhans"`.
-        table: `"table3"`, `"table4"`, `"table5"` or `"table6"`: whose attacks; of
-            Table 6's those with the eps that an adversarial recipe trains with.
-            Defaults to `"table3"`.
-        attacks: List of the names of those attacks of the table that are run, such as
-            "fgsm". Defaults to `None`: all.
-        dataset: The recipe's `Dataset`. Defaults to `None`: loaded by its name.
-        data_dir: Folder of the datasets. Defaults to `None`.
-        progress: Whether to show progress bars on stderr. Defaults to `True`.
+        dataset: A `keras_gce.datasets.Dataset`; its test part is not touched.
+        seed: Decides the initial weights, the orders, the augmentations and the
+            attacks, an integer in [0, 2**31). The caller's random streams are left as
+            they are.
+        checkpoint: Folder that holds the state after the last finished epoch; the
+            same call continues there after a kill, and ends as one that was never
+            killed. Defaults to `None`: nothing is kept.
+        progress: Whether to show a progress bar on stderr. Defaults to `True`.
 
     Returns:
-        A `keras_gce.evaluation.RobustnessReport`, under the threat model "adaptive",
-        whose rows hold those of the other two.
+        The trained, compiled `keras.Model`, which returns logits, in float32 whatever
+        it was trained in.
 
     Raises:
-        InputError: If an argument is not as described, or `output` holds a run of
-            other settings.
+        InputError: If `seed` is not as described, or `checkpoint` holds a training of
+            other settings, or doesn't say how many of its epochs are finished.
     """
     check_seed(seed)
-    check_integer("examples", examples, least=1)
-    chosen, part = _chosen(recipe, engine, table, attacks)
-    output = files.output_folder(output)
-    if dataset is None:
-        dataset = datasets.load(recipe.dataset, data_dir=data_dir)
-    report = evaluation.evaluate(
-        trained(recipe, dataset, seed, output, progress),
-        dataset.test.take(min(examples, len(dataset.test))),
-        chosen,
-        checkpoint=output
-        / "-".join([table, engine, str(examples), f"epochs{recipe.epochs}", *part]),
-        progress=progress,
-    )
-    files.write_text(output / f"{table}.json", report.to_json())
-    files.write_text(output / f"{table}.md", report.to_markdown())
-    return report
+    with seeded(seed):
+        model = network(recipe, dataset)
+        trainer = compiled(recipe, dataset, model, seed)
+    if trainer is not model:
+        # Here, or `fit` would begin a shuffled pipeline once more, which then goes on
+        # with another order; and so in a training that resumes.
+        trainer.look(*dataset.train.take(min(1000, len(dataset.train))).arrays())
+        trainer.looks = False
+    steps = steps_per_epoch(recipe, dataset)
+    done, state = 0, None
+    if checkpoint is not None:
+        state = claim(checkpoint, recipe, seed) / "training.weights.h5"
+        done = _finished_epochs(recipe, dataset, trainer, state)
+
+    def text(epoch: int, accuracy: str = "") -> str:
+        return f"training, {recipe.name}: epoch {epoch + 1}/{recipe.epochs}{accuracy}"
+
+    with bar(text(done), recipe.epochs * steps, progress, done * steps) as advance:
+        for epoch in range(done, recipe.epochs):
+
+            def count(batch: int, logs: dict[str, Any], epoch: int = epoch) -> None:
+                advance(1, text(epoch, f", accuracy {logs['accuracy']:.4f}"))
+
+            counter = keras.callbacks.LambdaCallback(on_train_batch_end=count)
+            # Keras then calls it from a thread of its own, and the device needn't wait.
+            counter.async_safe = True
+            # Anew for each epoch: the order depends on the epoch's number, not on
+            # how many ran before it in this process.
+            order = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
+            # In tf.data the global seed has its say too, and PyTorch's loader draws.
+            with seeded(seed), warnings.catch_warnings():
+                batches = dataset.train.batches(
+                    recipe.batch_size,
+                    shuffle=True,
+                    augment=recipe.augment,
+                    seed=int(order) >> 1,
+                )
+                if epoch + 1 < recipe.epochs:  # It may leave chance yet.
+                    warnings.filterwarnings("ignore", "Training has stayed at chance")
+                trainer.fit(
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[counter] if progress else None,
+                )
+            if state is not None:
+                saving.save_weights(trainer, state, epochs=epoch + 1)
+    if recipe.dtype_policy is None:
+        return model
+    with seeded(seed):
+        return in_float32(recipe, dataset, model)
 
 
-def _chosen(recipe, engine, table, names):
-    """Returns the attacks of a table to run, and their names if they are not all."""
-    attacks = paper_attacks(recipe.dataset, engine=engine, table=table)
-    if table == "table6" and recipe.eps is not None:
-        same = [attack for attack in attacks if attack.eps == recipe.eps]
-        # The paper has no other eps: its attack, at that of the training.
-        attacks = same or [dataclasses.replace(attacks[0], eps=recipe.eps)]
-    known = list(dict.fromkeys(attack.name.lower() for attack in attacks))
-    names = known if names is None else names
-    if not names or set(names) - set(known):
-        raise InputError(
-            f"`attacks` must be among {', '.join(known)}. "
-            f"Received: {', '.join(map(str, names)) or 'none'}"
-        )
-    part = [name for name in known if name in names and set(names) != set(known)]
-    return [attack for attack in attacks if attack.name.lower() in names], part
-
-
-def trained(recipe, dataset, seed, output, progress):
-    """Returns the model of a run, trained now or found finished."""
+def trained(
+    recipe: Recipe, dataset: Dataset, seed: int, output: PathLike, progress: bool
+) -> keras.Model:
+    """Returns the model of a recipe, found finished in a folder or trained there."""
     path = claim(output, recipe, seed) / "model.keras"
     if path.exists():
         with seeded(seed):  # Keras draws initial weights before it loads others.
             model = saving.load_model(path)
         epochs = saving.epochs_of(path)
-        if epochs is None:  # Of version 0.1, which counted updates.
-            steps = steps_per_epoch(recipe, dataset)
-            epochs = int(model.optimizer.iterations) // steps
+        if epochs is None:
+            epochs = _epochs_of_updates(recipe, dataset, model)
         if epochs >= recipe.epochs:
             return model
     model = train(recipe, dataset, seed=seed, checkpoint=output, progress=progress)
     saving.save_model(model, path, epochs=recipe.epochs)
     return model
+
+
+def claim(folder: PathLike, recipe: Recipe, seed: int) -> pathlib.Path:
+    """Returns the folder, as that of one training from now on.
+
+    With Adam, whose rate does not depend on the number of epochs, it may become one
+    of more epochs, which continues.
+
+    Raises:
+        InputError: If it is that of another one.
+    """
+    settings = {**dataclasses.asdict(recipe), "seed": seed}
+    meta = files.output_folder(folder) / "recipe.json"
+    if meta.exists() and recipe.optimizer == "adam":
+        found = json.loads(meta.read_text())
+        if found["epochs"] < recipe.epochs and found == {
+            **settings,
+            "epochs": found["epochs"],
+        }:
+            files.write_text(meta, json.dumps(settings, indent=2) + "\n")
+    return files.claim(folder, meta.name, settings)
+
+
+def _finished_epochs(
+    recipe: Recipe, dataset: Dataset, trainer: keras.Model, state: pathlib.Path
+) -> int:
+    """Loads the state of a training, and returns how many epochs it has behind it."""
+    if not state.exists():
+        return 0
+    epochs = saving.load_weights(trainer, state)
+    if epochs is not None:
+        return epochs
+    if recipe.dtype_policy == "mixed_float16":
+        raise InputError(
+            "`checkpoint` must say how many epochs are finished: in mixed_float16 "
+            "updates may have been skipped, and don't tell it. "
+            f"Received: {state}, without that number, of keras_gce 0.1"
+        )
+    return _epochs_of_updates(recipe, dataset, trainer)
+
+
+def _epochs_of_updates(recipe: Recipe, dataset: Dataset, model: keras.Model) -> int:
+    """Returns the epochs behind a file of version 0.1, which counted updates alone."""
+    return int(model.optimizer.iterations) // steps_per_epoch(recipe, dataset)

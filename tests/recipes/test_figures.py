@@ -1,11 +1,14 @@
+"""Figures 1 to 4, by the command line and by the function."""
+
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_gce import cli, recipes
+from keras_gce import cli, names, recipes
 from keras_gce.errors import InputError
+from keras_gce.recipes import figures
 
 
 def test_figures_of_losses(capsys, tmp_path):
@@ -27,13 +30,18 @@ def test_figures_of_losses(capsys, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
-def test_figure1_shares_its_models_and_resumes(capsys, tmp_path):
+@pytest.mark.integration
+def test_figure1_shares_its_models_and_resumes(capsys, tmp_path, few, monkeypatch):
+    # t-SNE itself takes the most of it; figure 4 has it.
+    monkeypatch.setattr(figures, "tsne", lambda features: features[:, :2])
     arguments = ["reproduce", "figure1", "--dataset", "digits", "--model", "small_cnn"]
-    arguments += ["--epochs", "2", "--examples", "100", "--output", str(tmp_path)]
+    arguments += ["--epochs", "2", "--examples", "30", "--output", str(tmp_path)]
     assert cli.main([*arguments, "--seeds", "2"]) == 0
-    assert "±" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "±" in out and out.startswith((tmp_path / "figure1.md").read_text())
+    assert "digits, crossentropy, seed 1: accuracy" in err and "seed 1:" not in out
     numbers = json.loads((tmp_path / "figure1.json").read_text())
-    assert numbers["examples"] == 100
+    assert numbers["examples"] == 30
     assert [model["recipe"]["loss"] for model in numbers["models"]] == [
         "crossentropy",
         "guided_complement_entropy",
@@ -52,18 +60,26 @@ def test_figure1_shares_its_models_and_resumes(capsys, tmp_path):
     # Table 3 finds the models that it has in common.
     settings = {"epochs": 2, "seeds": 1, "examples": 10, "model": "small_cnn"}
     settings |= {"engine": "keras_gce", "attacks": ["fgsm"], "progress": False}
-    recipes.reproduce("table3", "digits", tmp_path, **settings)
+    capsys.readouterr()
+    table = recipes.reproduce("table3", "digits", tmp_path, **settings)
+    assert capsys.readouterr() == ("", "")
     assert {p: p.stat().st_mtime_ns for p in made} == made
+    assert [recipe.loss for recipe in table.reports] == list(figures.LOSSES)
+    assert str(table) == (tmp_path / "table3.md").read_text()
+    assert "| FGSM | 0.3 | 14.99 / 47.21 |" in table
+    assert table.to_dict() == json.loads((tmp_path / "table3.json").read_text())
 
 
-def test_figure4_trains_adversarially(capsys, tmp_path):
-    arguments = ["reproduce", "figure4", "--dataset", "digits", "--model", "small_cnn"]
-    arguments += ["--epochs", "1", "--examples", "60", "--output", str(tmp_path)]
+@pytest.mark.integration
+def test_figure4_trains_adversarially(tmp_path, few):
+    settings = {"model": "small_cnn", "epochs": 1, "examples": 30, "progress": False}
     with pytest.warns(UserWarning, match="stayed at chance"):
-        assert cli.main(arguments) == 0
-    assert "adversarial training (PGD, linf, eps 0.02)" in capsys.readouterr().out
+        figure = recipes.reproduce_figure("figure4", "digits", tmp_path, **settings)
+    assert "adversarial training (PGD, linf, eps 0.02)" in figure
     assert (tmp_path / "crossentropy-eps0.02-seed0" / "model.keras").exists()
     assert Image.open(tmp_path / "figure4.png").size[0] == 1400
+    assert str(figure) == (tmp_path / "figure4.md").read_text()
+    assert figure.to_dict() == json.loads((tmp_path / "figure4.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -93,4 +109,4 @@ def test_the_function_refuses(tmp_path):
         recipes.reproduce_figure("figure1", None, tmp_path)
     with pytest.raises(InputError, match="seeds=0"):
         recipes.reproduce_figure("figure1", "digits", tmp_path, seeds=0)
-    assert recipes.FIGURES == cli.FIGURES
+    assert recipes.FIGURES is names.FIGURES

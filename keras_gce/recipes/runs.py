@@ -1,0 +1,133 @@
+"""Runs: a recipe from its data to its report, and recipes seed by seed."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from keras_gce import datasets, evaluation, files
+from keras_gce.attacks import Attack
+from keras_gce.checks import check_integer, check_seed
+from keras_gce.errors import InputError
+from keras_gce.files import PathLike
+from keras_gce.progress import say
+from keras_gce.recipes.paper_attacks import paper_attacks
+from keras_gce.recipes.recipe import Recipe
+from keras_gce.recipes.trainer import trained
+
+__all__ = ["over_seeds", "run"]
+
+Result = TypeVar("Result")
+
+
+def over_seeds(
+    recipes: Sequence[Recipe],
+    seeds: int,
+    output: pathlib.Path,
+    measure: Callable[[Recipe, int, pathlib.Path], tuple[Result, str]],
+    progress: bool,
+) -> dict[Recipe, list[Result]]:
+    """Runs each recipe with each seed: all of them with 0, then all with 1, ...
+
+    Args:
+        recipes: The recipes.
+        seeds: Number of seeds.
+        output: Folder in which each run has one of its own, by the recipe's name.
+        measure: Function `(recipe, seed, folder)` of one run: what came of it, and
+            the same in a few words.
+        progress: Whether those words are said on stderr.
+
+    Returns:
+        Dict of the recipe -> what came of it, a list with one for each seed.
+    """
+    results: dict[Recipe, list[Result]] = {recipe: [] for recipe in recipes}
+    for seed in range(seeds):
+        for recipe, group in results.items():
+            folder = output / f"{recipe.name}-seed{seed}"
+            result, words = measure(recipe, seed, folder)
+            group.append(result)
+            say(f"{recipe.dataset}, {recipe.name}, seed {seed}: {words}", progress)
+    return results
+
+
+def run(
+    recipe: Recipe,
+    output: PathLike,
+    seed: int = 0,
+    examples: int = 1000,
+    engine: str = "cleverhans",
+    table: str = "table3",
+    attacks: Sequence[str] | None = None,
+    dataset: datasets.Dataset | None = None,
+    data_dir: PathLike | None = None,
+    progress: bool = True,
+) -> evaluation.RobustnessReport:
+    """Trains the model of a recipe and attacks it under all three threat models.
+
+    The model, finished epochs and batches and the report are kept in `output`; the
+    same call continues there, and runs of several tables share the model.
+
+    Args:
+        recipe: A `Recipe`.
+        output: Path of the folder for `model.keras` and, by the table's name,
+            `table3.json` and `table3.md`.
+        seed: Decides the initial weights, the order and the augmentations, an integer
+            in [0, 2**31). Defaults to 0.
+        examples: Number of test images, >= 1; the first ones, at most all. Defaults
+            to 1000.
+        engine: `"cleverhans"` or `"keras_gce"`. Defaults to `"cleverhans"`.
+        table: `"table3"`, `"table4"`, `"table5"` or `"table6"`: whose attacks; of
+            Table 6's those with the eps that an adversarial recipe trains with.
+            Defaults to `"table3"`.
+        attacks: List of the names of those attacks of the table that are run, such as
+            "fgsm". Defaults to `None`: all.
+        dataset: The recipe's `Dataset`. Defaults to `None`: loaded by its name.
+        data_dir: Folder of the datasets. Defaults to `None`.
+        progress: Whether to show progress bars on stderr. Defaults to `True`.
+
+    Returns:
+        A `keras_gce.evaluation.RobustnessReport`, under the threat model "adaptive",
+        whose rows hold those of the other two.
+
+    Raises:
+        InputError: If an argument is not as described, or `output` holds a run of
+            other settings.
+    """
+    check_seed(seed)
+    check_integer("examples", examples, least=1)
+    chosen, part = _chosen(recipe, engine, table, attacks)
+    output = files.output_folder(output)
+    if dataset is None:
+        dataset = datasets.load(recipe.dataset, data_dir=data_dir)
+    report = evaluation.evaluate(
+        trained(recipe, dataset, seed, output, progress),
+        dataset.test.take(min(examples, len(dataset.test))),
+        chosen,
+        checkpoint=output
+        / "-".join([table, engine, str(examples), f"epochs{recipe.epochs}", *part]),
+        progress=progress,
+    )
+    files.write_text(output / f"{table}.json", report.to_json())
+    files.write_text(output / f"{table}.md", report.to_markdown())
+    return report
+
+
+def _chosen(
+    recipe: Recipe, engine: str, table: str, names: Sequence[str] | None
+) -> tuple[list[Attack], list[str]]:
+    """Returns the attacks of a table to run, and their names if they are not all."""
+    attacks = paper_attacks(recipe.dataset, engine=engine, table=table)
+    if table == "table6" and recipe.eps is not None:
+        same = [attack for attack in attacks if attack.eps == recipe.eps]
+        # The paper has no other eps: its attack, at that of the training.
+        other: dict[str, Any] = {"eps": recipe.eps}
+        attacks = same or [dataclasses.replace(attacks[0], **other)]
+    known = list(dict.fromkeys(attack.name.lower() for attack in attacks))
+    names = known if names is None else names
+    if not names or set(names) - set(known):
+        raise InputError(
+            f"`attacks` must be among {', '.join(known)}. "
+            f"Received: {', '.join(map(str, names)) or 'none'}"
+        )
+    part = [name for name in known if name in names and set(names) != set(known)]
+    return [attack for attack in attacks if attack.name.lower() in names], part
