@@ -6,10 +6,11 @@ loss of "Improving Adversarial Robustness via Guided Complement Entropy" (ICCV
 """
 
 import importlib
-import os
-import sys
+from typing import Any
 
-__version__ = "0.1.0"
+from keras_gce.registration import register_losses
+
+__version__ = "0.2.0"
 
 _MODULES = (
     "attacks",
@@ -36,7 +37,7 @@ _NAMES = {
 __all__ = [*_MODULES, *_NAMES, "__version__"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         module = importlib.import_module(f"{__name__}.{_NAMES[name]}")
         return getattr(module, name)
@@ -45,15 +46,9 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-# Keras finds a registered class only once its module is imported, so the losses
-# come with the package: a saved model then loads after `import keras_gce` alone.
-# The command line is the exception, because Keras brings TensorFlow with it and
-# `keras-gce --help` should not wait 10 seconds; its commands import the losses.
-if os.path.basename(sys.argv[0] if sys.argv else "") != "keras-gce" and (
-    sys.argv[:1] != ["-m"] or "keras_gce" not in sys.orig_argv
-):
-    importlib.import_module(f"{__name__}.losses")
+# Saved models then load after `import keras_gce` alone.
+register_losses()

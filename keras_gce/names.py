@@ -6,13 +6,16 @@ what its names promise is tested.
 
 __all__ = [
     "ATTACKS",
+    "CLEVERHANS_ATTACKS",
     "DATASETS",
     "DTYPE_POLICIES",
     "ENGINES",
+    "EPS_FREE_ATTACKS",
     "FIGURES",
     "LOSSES",
     "NETWORKS",
     "NORMS",
+    "PAPER_ATTACKS",
     "TABLES",
     "THREAT_MODELS",
     "TUNERS",
@@ -37,6 +40,10 @@ ATTACKS = {
     "jsma": "JSMA",
     "carliniwagnerl2": "CarliniWagnerL2",
 }
+# Of these: those that CleverHans runs too, those without eps, those of the paper.
+CLEVERHANS_ATTACKS = ("fgsm", "bim", "pgd", "mim")
+EPS_FREE_ATTACKS = ("jsma", "carliniwagnerl2")
+PAPER_ATTACKS = (*CLEVERHANS_ATTACKS, *EPS_FREE_ATTACKS)
 NORMS = ("linf", "l2")
 THREAT_MODELS = ("adaptive", "crossentropy", "paper")
 ENGINES = ("keras_gce", "cleverhans")

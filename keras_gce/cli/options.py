@@ -1,0 +1,176 @@
+"""What commands share: the parser, the types of its options, and groups of options."""
+
+import argparse
+import fractions
+from collections.abc import Callable, Collection
+from typing import NoReturn, TypeAlias
+
+from keras_gce import names
+from keras_gce.errors import InputError
+
+__all__ = [
+    "Commands",
+    "Parser",
+    "add_command",
+    "add_data_dir",
+    "add_dataset",
+    "add_dtype_policy",
+    "add_length",
+    "add_recipe",
+    "any_number",
+    "count",
+    "names_among",
+    "number",
+    "numbers",
+    "seed",
+]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are those of all input: one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises an `InputError`."""
+        raise InputError(message)
+
+
+# What a command is added to. argparse has no public name for it.
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the defaults, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    text: str,
+) -> Parser:
+    """Adds a command, and returns the parser for its options.
+
+    Args:
+        commands: What it is added to.
+        name: Its name.
+        run: The function of the parsed arguments that does its work.
+        text: What it does, for the help.
+    """
+    parser = commands.add_parser(
+        name, help=text, description=text, formatter_class=_Help
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_dataset(parser: Parser) -> None:
+    """Adds the data, which are any that `datasets.load` knows."""
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help=f"{', '.join(names.DATASETS)}, or the path of an .npz",
+    )
+    add_data_dir(parser)
+
+
+def add_data_dir(parser: Parser) -> None:
+    """Adds the folder of the data."""
+    parser.add_argument(
+        "--data-dir",
+        help="folder of TFDS or NAME.npz; without it TFDS_DATA_DIR or TFDS's own",
+    )
+
+
+def add_length(parser: Parser) -> None:
+    """Adds the two that decide how long a training takes: network and epochs."""
+    parser.add_argument(
+        "--model",
+        choices=names.NETWORKS,
+        help="network; without it the paper's for the dataset",
+    )
+    parser.add_argument("--epochs", type=count, help="without it the paper's")
+
+
+def add_recipe(parser: Parser) -> None:
+    """Adds what else of a recipe may be another than the paper's."""
+    add_length(parser)
+    parser.add_argument("--batch-size", type=count, help="without it the paper's")
+    parser.add_argument("--seed", type=seed, default=0, help="decides all randomness")
+
+
+def add_dtype_policy(parser: Parser) -> None:
+    """Adds the precision of the training."""
+    parser.add_argument(
+        "--dtype-policy",
+        choices=names.DTYPE_POLICIES,
+        help="of the training; what is saved and attacked is float32 all the same",
+    )
+
+
+def number(text: str) -> float:
+    """A number >= 0: 0.25, or 1/4."""
+    try:
+        value = float(fractions.Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        value = -1.0
+    if value < 0:
+        raise argparse.ArgumentTypeError(
+            f"must be a finite number >= 0, such as 0.3 or 1/3. Received: {text}"
+        )
+    return value
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers >= 0, separated by commas."""
+    try:
+        return [number(each) for each in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"each {error}") from error
+
+
+def any_number(text: str) -> float:
+    """A number of either sign."""
+    try:
+        return float(fractions.Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"must be a finite number. Received: {text}"
+        ) from error
+
+
+def count(text: str) -> int:
+    """An integer >= 1."""
+    return _integer(text, 1)
+
+
+def seed(text: str) -> int:
+    """An integer >= 0."""
+    return _integer(text, 0)
+
+
+def _integer(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(
+            f"must be an integer >= {least}. Received: {text}"
+        )
+    return int(text)
+
+
+def names_among(known: Collection[str]) -> Callable[[str], list[str]]:
+    """Returns the type of an option for some of the known names: fgsm,pgd."""
+
+    def some(text: str) -> list[str]:
+        given = text.split(",")
+        for name in given:
+            if name not in known:
+                raise argparse.ArgumentTypeError(
+                    f"must be among {', '.join(known)}. Received: {name}"
+                )
+        return given
+
+    return some

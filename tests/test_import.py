@@ -1,0 +1,172 @@
+"""What `import keras_gce` loads, and that saved models load after it alone.
+
+Keras first and then `keras_gce` is in tests/test_losses.py.
+"""
+
+import importlib.util
+import subprocess
+import sys
+import threading
+
+import keras
+import pytest
+
+from keras_gce import losses, registration
+
+HEAVY = ("tensorflow", "jax", "torch", "keras", "matplotlib", "sklearn", "keras_tuner")
+
+LIGHT = f"""
+import sys
+heavy = set({HEAVY!r})
+import keras_gce, keras_gce.names, keras_gce.errors
+from keras_gce import cli
+try:
+    cli.main(["evaluate", "--help"])
+except SystemExit as stop:
+    assert stop.code == 0
+assert cli.main(["train"]) == 2
+assert not (heavy | {{"numpy"}}) & set(sys.modules), sys.modules
+import keras_gce.files, keras_gce.plotting
+# The losses come while Keras is imported: what they need may not wait for it.
+import keras_gce.checks
+assert not heavy & set(sys.modules), sys.modules
+"""
+
+
+def test_what_has_to_be_light_is():
+    subprocess.run([sys.executable, "-c", LIGHT], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["fly"], 2), (["train"], 2)]
+)
+def test_the_program_answers_without_keras(arguments, code):
+    # -X importtime names every module that is imported.
+    process = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "keras_gce", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == code
+    assert "keras_gce.cli" in process.stderr
+    for heavy in ("tensorflow", "| keras\n", "numpy"):
+        assert heavy not in process.stderr
+
+
+LOAD = """
+import os, pickle, sys
+import {first}
+# NumPy's, which loads sooner than the others.
+os.environ["KERAS_BACKEND"] = "numpy"
+{then}
+import keras
+assert keras.backend.backend() == "numpy"
+model = keras.saving.load_model(sys.argv[1])
+assert type(model.loss).__name__ == "GuidedComplementEntropy", model.loss
+assert model.loss.alpha == 0.25
+assert type(pickle.loads(pickle.dumps(model.loss))) is type(model.loss)
+waiting = [f for f in sys.meta_path if type(f).__module__ == "keras_gce.registration"]
+assert not waiting, waiting
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("keras_gce", ""),
+        # The losses themselves ask for Keras.
+        ("keras_gce.cli", "from keras_gce.losses import complement_entropy"),
+    ],
+)
+def test_a_saved_model_loads(first, then, tmp_path):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    model.compile(loss=losses.GuidedComplementEntropy(0.25, from_logits=True))
+    model.save(tmp_path / "model.keras")
+    code = LOAD.format(first=first, then=then)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.keras")], check=True
+    )
+
+
+@pytest.fixture
+def no_keras(monkeypatch, tmp_path):
+    """As if Keras were not loaded yet, and were a file in `tmp_path`; counts losses."""
+    imported = []
+    # The file may change within the second that a cache can tell apart.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(
+        registration, "_import_losses", lambda: imported.append(sys.modules["keras"])
+    )
+    monkeypatch.delitem(sys.modules, "keras")
+    yield imported
+    sys.modules.pop("keras", None)
+
+
+def write_keras(tmp_path, text):
+    (tmp_path / "keras.py").write_text(text)
+    importlib.invalidate_caches()
+
+
+def waiting():
+    return [f for f in sys.meta_path if isinstance(f, registration._Finder)]
+
+
+def test_losses_come_right_after_keras(no_keras, tmp_path):
+    write_keras(tmp_path, "name = __name__")
+    registration.register_losses()
+    registration.register_losses()  # As when `keras_gce` is reloaded.
+    assert len(waiting()) == 1
+    # To look for it is not to load it.
+    spec = importlib.util.find_spec("keras")
+    assert spec.origin == str(tmp_path / "keras.py")
+    assert not no_keras and "keras" not in sys.modules and len(waiting()) == 1
+    module = importlib.import_module("keras")
+    assert no_keras == [module] and module.name == "keras" and not waiting()
+    # It looks as if nobody had stood in between.
+    assert module.__loader__ is module.__spec__.loader
+    assert isinstance(module.__loader__, importlib.machinery.SourceFileLoader)
+    importlib.reload(module)
+    assert no_keras == [module]
+    registration.register_losses()
+    assert no_keras == [module, module] and not waiting()
+
+
+def test_where_keras_fails_the_error_is_its_own(no_keras, tmp_path):
+    registration.register_losses()
+    with pytest.raises(ModuleNotFoundError, match="No module named 'keras'"):
+        importlib.import_module("keras")
+    write_keras(tmp_path, "raise ImportError('no backend')")
+    for _ in range(2):
+        with pytest.raises(ImportError, match="no backend"):
+            importlib.import_module("keras")
+    assert not no_keras and "keras" not in sys.modules
+    write_keras(tmp_path, "")
+    assert no_keras == [importlib.import_module("keras")]
+
+
+def test_a_folder_called_keras_is_left_alone(no_keras, tmp_path):
+    (tmp_path / "keras").mkdir()
+    registration.register_losses()
+    assert importlib.import_module("keras").__file__ is None
+    assert not no_keras
+
+
+def test_many_threads_import_keras_at_once(no_keras, tmp_path):
+    write_keras(tmp_path, "import time; time.sleep(0.05)")
+    registration.register_losses()
+    found = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append((importlib.import_module("keras"), *no_keras))
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [(sys.modules["keras"], sys.modules["keras"])] * 8

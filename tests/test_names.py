@@ -1,0 +1,102 @@
+"""What a user types is what the rooms have: `names` promises it without Keras."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_gce import attacks, datasets, evaluation, names, recipes
+from keras_gce.attacks.base import Attack, BallAttack
+from keras_gce.errors import InputError
+from keras_gce.evaluation.cleverhans import CleverHansAttack
+from keras_gce.recipes import networks
+from keras_gce.recipes.paper_attacks import paper_attacks
+
+
+def test_datasets(tmp_path):
+    images = np.zeros((4, 28, 28, 1), "uint8")
+    arrays = {"x_train": images, "x_test": images}
+    arrays |= {"y_train": np.arange(4), "y_test": np.arange(4)}
+    assert datasets.NAMES == names.DATASETS
+    for name in names.DATASETS:
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        assert datasets.load(name, data_dir=tmp_path).name == name
+    np.savez(tmp_path / "svhn.npz", **arrays)
+    with pytest.raises(InputError, match="svhn"):
+        datasets.load("svhn", data_dir=tmp_path)
+
+
+def test_networks():
+    assert tuple(networks.MODELS) == names.NETWORKS
+    for name in names.NETWORKS:
+        assert recipes.recipe_for("digits", "crossentropy", model=name).model == name
+
+
+def test_losses():
+    for loss in names.LOSSES:
+        assert recipes.recipe_for("digits", loss).loss == loss
+
+
+def test_dtype_policies():
+    for name in names.DTYPE_POLICIES:
+        assert keras.dtype_policies.get(name).compute_dtype != "float32"
+        recipe = recipes.recipe_for("digits", "crossentropy", dtype_policy=name)
+        assert recipe.dtype_policy == name
+
+
+def test_attacks():
+    classes = {name: getattr(attacks, name) for name in names.ATTACKS.values()}
+    assert all(issubclass(each, Attack) for each in classes.values())
+    # All that need no other model.
+    others = {"Attack", "BallAttack", "LossAttack", "Transfer", "logits_of"}
+    assert set(classes) == set(attacks.__all__) - others
+    assert {
+        name
+        for name, each in names.ATTACKS.items()
+        if not issubclass(classes[each], BallAttack)
+    } == set(names.EPS_FREE_ATTACKS)
+
+
+def test_attacks_of_cleverhans():
+    if keras.backend.backend() == "tensorflow":
+        pytest.importorskip("cleverhans")
+    for name in names.CLEVERHANS_ATTACKS:
+        assert CleverHansAttack(name, eps=0.1).name == names.ATTACKS[name]
+    for name in set(names.ATTACKS) - set(names.CLEVERHANS_ATTACKS):
+        with pytest.raises(InputError, match=name):
+            CleverHansAttack(name, eps=0.1)
+
+
+def test_engines():
+    engines = {Attack.engine, CleverHansAttack.engine}
+    assert engines == set(names.ENGINES)
+
+
+def test_norms():
+    for norm in names.NORMS:
+        assert attacks.FGSM(eps=0.1, norm=norm).norm == norm
+    with pytest.raises(InputError, match=f"one of {', '.join(names.NORMS)}. "):
+        attacks.FGSM(eps=0.1, norm="l7")
+
+
+def test_threat_models():
+    assert set(evaluation.THREAT_MODELS) == set(names.THREAT_MODELS)
+
+
+def test_tables_and_their_attacks():
+    found = {table: set() for table in names.TABLES}
+    for table in names.TABLES:
+        for dataset in names.DATASETS:
+            # The paper has not every table of every dataset.
+            with contextlib.suppress(InputError):
+                chosen = paper_attacks(dataset, engine="keras_gce", table=table)
+                found[table] |= {attack.name.lower() for attack in chosen}
+    # Table 2 is of natural images.
+    assert [table for table in names.TABLES if not found[table]] == ["table2"]
+    assert set().union(*found.values()) == set(names.PAPER_ATTACKS)
+
+
+def test_figures():
+    assert recipes.FIGURES == names.FIGURES
+    assert not set(names.FIGURES) & set(names.TABLES)
