@@ -24,6 +24,7 @@ def test_what_is_there():
         "own_model",
         "own_data",
         "own_attack_loss",
+        "own_objective",
     }
     assert {path.stem for path in NOTEBOOKS} >= {
         "quick_start",
