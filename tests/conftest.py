@@ -12,7 +12,13 @@ import pytest
 from keras_gce import datasets, losses, models
 
 # In a parallel run they would otherwise run alone at the end.
-LONGEST = ("test_tuning.py", "test_backends.py", "test_recipes.py", "test_docs.py")
+LONGEST = (
+    "test_docs.py",
+    "test_keras_tuner.py",
+    "test_backends.py",
+    "test_trainer.py",
+    "test_losses.py",
+)
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
 

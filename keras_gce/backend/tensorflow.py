@@ -84,6 +84,8 @@ def run_compiled(
     """
     batch = tuple(tf.convert_to_tensor(value) for value in batch)
     settings = {name: tf.convert_to_tensor(v) for name, v in settings.items()}
+    if tf.config.functions_run_eagerly():  # TensorFlow's switch for a debugger.
+        return fn(classifier, *batch, **settings)
     signature = (
         tuple(tf.TensorSpec([None, *v.shape[1:]], v.dtype) for v in batch),
         {name: tf.TensorSpec(v.shape, v.dtype) for name, v in settings.items()},

@@ -38,3 +38,22 @@ def test_a_gpu_gives_what_the_cpu_gives(tf, xe_model, digits):
             ours = attack.with_loss("crossentropy")(model, x, y)
         same = np.isclose(found, ours, rtol=0, atol=1e-5)
         assert same.mean() > 0.995, attack.name
+
+
+def test_the_switch_for_a_debugger(tf):
+    seen = []
+
+    def loss(y, logits):
+        seen.append(tf.executing_eagerly())
+        return keras.ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+    model = balanced()
+    x, y = labelled(model)
+    attack = PGD(eps=0.1, steps=3, seed=0, loss=loss)
+    tf.config.run_functions_eagerly(True)
+    try:
+        step_by_step = attack(model, x, y)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert seen == [True] * 3
+    np.testing.assert_allclose(step_by_step, attack(model, x, y), atol=1e-6)
