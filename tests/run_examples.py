@@ -2,9 +2,9 @@
 
     python tests/run_examples.py [FOLDER]
 
-So Keras and TensorFlow are started three times, not once for each. A script runs in a folder
-of its own below FOLDER, as `python SCRIPT` would run it; a notebook cell by cell in
-IPython, which is what a kernel runs, with less training than a reader's.
+So Keras and TensorFlow are started three times, not once for each. A script runs in a
+folder of its own below FOLDER, as `python SCRIPT` would run it; a notebook cell by cell
+in IPython, which is what a kernel runs, with less training than a reader's.
 """
 
 import contextlib
