@@ -11,6 +11,7 @@ from keras_gce.errors import InputError, faq
 
 __all__ = [
     "TOLERANCE",
+    "State",
     "Tensor",
     "as_array",
     "check_images",
@@ -33,6 +34,8 @@ Shape: TypeAlias = Sequence[int | None]
 # A tensor of the backend, or what Keras makes one of. Keras itself has no type for it;
 # shape and dtype stand in the docstrings.
 Tensor: TypeAlias = Any
+# What a loop carries: tensors with the examples along their first axes.
+State: TypeAlias = tuple[Tensor, ...]
 
 
 def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:

@@ -17,7 +17,7 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import BallAttack, LossAttack, serializable
-from keras_gce.attacks.batch import State, by_example, choose
+from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
@@ -26,7 +26,7 @@ from keras_gce.attacks.objectives import (
     succeeds,
     targeted_dlr,
 )
-from keras_gce.checks import Tensor, check_integer
+from keras_gce.checks import State, Tensor, check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 

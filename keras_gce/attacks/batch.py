@@ -4,10 +4,7 @@ from keras import ops
 
 from keras_gce.checks import Tensor
 
-__all__ = ["State", "by_example", "choose"]
-
-# What a loop carries: tensors with the examples along their first axes.
-State = tuple[Tensor, ...]
+__all__ = ["by_example", "choose"]
 
 
 def by_example(value: Tensor, x: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import Attack, BallAttack, serializable
-from keras_gce.attacks.batch import State, choose
+from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
-from keras_gce.checks import Tensor, check_integer, check_shape
+from keras_gce.checks import State, Tensor, check_integer, check_shape
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 

@@ -9,10 +9,10 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.base import serializable
-from keras_gce.attacks.batch import State, choose
+from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import gradient_of, margin, succeeds
 from keras_gce.attacks.targets import TargetAttack
-from keras_gce.checks import Tensor, check_integer, check_number
+from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 

@@ -15,14 +15,14 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import BallAttack, serializable
-from keras_gce.attacks.batch import State, by_example, choose
+from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
     of_class,
     succeeds,
 )
-from keras_gce.checks import Tensor, check_integer
+from keras_gce.checks import State, Tensor, check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 

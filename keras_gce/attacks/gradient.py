@@ -18,14 +18,14 @@ from keras_gce.attacks.ball import (
     round_down,
 )
 from keras_gce.attacks.base import LossAttack, serializable
-from keras_gce.attacks.batch import State, choose
+from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import (
     gradient_of,
     objective,
     off_the_spot,
     succeeds,
 )
-from keras_gce.checks import Tensor, check_integer, check_number
+from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 

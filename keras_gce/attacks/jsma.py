@@ -8,10 +8,9 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.base import serializable
-from keras_gce.attacks.batch import State
 from keras_gce.attacks.objectives import gradient_of
 from keras_gce.attacks.targets import TargetAttack
-from keras_gce.checks import Tensor, check_number
+from keras_gce.checks import State, Tensor, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 

@@ -10,7 +10,7 @@ import keras
 
 from keras_gce.backend.compiled import compiled_for, functions_of
 from keras_gce.backend.tensorflow_seeds import seeded
-from keras_gce.checks import Tensor
+from keras_gce.checks import State, Tensor
 from keras_gce.errors import InputError
 
 __all__ = [
@@ -28,9 +28,6 @@ __all__ = [
     "uniform",
     "while_active",
 ]
-
-# What a loop carries: a tuple of tensors.
-State = tuple[Tensor, ...]
 
 
 def gradient_of(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_gce.backend.compiled import compiled_for, functions_of
 from keras_gce.backend.tensorflow_seeds import seeded
-from keras_gce.checks import Tensor
+from keras_gce.checks import State, Tensor
 
 __all__ = [
     "accelerators",
@@ -27,9 +27,6 @@ __all__ = [
     "uniform",
     "while_active",
 ]
-
-# What a loop carries: a tuple of tensors.
-State = tuple[Tensor, ...]
 
 
 def gradient_of(

@@ -9,7 +9,7 @@ import keras
 import torch
 
 from keras_gce.backend import tensorflow_seeds
-from keras_gce.checks import Tensor
+from keras_gce.checks import State, Tensor
 
 __all__ = [
     "accelerators",
@@ -26,9 +26,6 @@ __all__ = [
     "uniform",
     "while_active",
 ]
-
-# What a loop carries: a tuple of tensors.
-State = tuple[Tensor, ...]
 
 
 def gradient_of(

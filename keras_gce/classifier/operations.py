@@ -66,8 +66,10 @@ def behaviour(
         `"linear"`, `"softmax"`, `"sigmoid"`, `"sigmoids"` (of several outputs),
         `"relu"`, or `"other"` for another activation; `None`: anything else.
     """
-    if function is None or function is keras.activations.linear:
-        return "linear" if function is not None else None
+    if function is None:
+        return None
+    if function is keras.activations.linear:
+        return "linear"
     sizes = [2, *(2 if size is None else size for size in shape[1:])]
     v = np.random.default_rng(0).uniform(-3, 3, sizes).astype("float32")
     try:

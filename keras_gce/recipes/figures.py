@@ -168,7 +168,8 @@ def _figure(
     class_names: Sequence[str],
 ) -> Figure:
     """Returns figure 1 or 4."""
-    (recipe, first), spread = next(iter(runs.items())), ""
+    recipe, first = next(iter(runs.items()))
+    spread = ""
     if len(first) > 1:
         spread = "; mean ± standard deviation over the seeds, the picture is of seed 0"
     caption = (

@@ -8,7 +8,7 @@ from keras_gce import datasets, files
 from keras_gce.checks import check_integer
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
-from keras_gce.recipes.paper_results import ALPHAS, ERRORS
+from keras_gce.recipes.paper_results import ALPHAS, ERRORS, beside
 from keras_gce.recipes.recipe import Recipe, recipe_for
 from keras_gce.recipes.reproduction import Reproduction, markdown_table, mean
 from keras_gce.recipes.runs import over_seeds
@@ -34,20 +34,18 @@ class ErrorTable(Reproduction):
     def to_markdown(self) -> str:
         """Returns the errors beside the paper's, as Markdown."""
         recipe, first = next(iter(self.errors.items()))
-        # The paper has no digits; MNIST's figures are the nearest there are.
-        on_digits = recipe.dataset == "digits"
-        paper = ERRORS["mnist" if on_digits else recipe.dataset]
+        dataset, column = beside(recipe.dataset)
         spread = ", mean ± standard deviation over the seeds" if len(first) > 1 else ""
         head = (
             f"{recipe.dataset}, {recipe.model}, {recipe.length}, {len(first)} seed(s), "
             f"all {self.n_examples} test images. Error % without attack{spread}."
         )
-        columns = ["loss", f"paper{' (on MNIST)' * on_digits}", "here"]
+        columns = ["loss", column, "here"]
         names = ["cross-entropy", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5"]
         rows = [
             (name, f"{figure:.2f}", mean(group))
             for name, figure, group in zip(
-                names, paper, self.errors.values(), strict=True
+                names, ERRORS[dataset], self.errors.values(), strict=True
             )
         ]
         return "\n".join([head, "", *markdown_table(columns, rows)]) + "\n"

@@ -11,7 +11,7 @@ from keras_gce.checks import check_integer
 from keras_gce.evaluation import AttackResult, RobustnessReport
 from keras_gce.files import PathLike
 from keras_gce.recipes.paper_attacks import paper_attacks
-from keras_gce.recipes.paper_results import ACCURACIES, TABLE_LOSSES
+from keras_gce.recipes.paper_results import ACCURACIES, TABLE_LOSSES, beside
 from keras_gce.recipes.recipe import Recipe, recipe_for
 from keras_gce.recipes.reproduction import (
     LOSS_NAMES,
@@ -150,9 +150,8 @@ def _section(table: str, reports: dict[Recipe, list[RobustnessReport]]) -> str:
     """Returns a table beside the paper's figures, for all three threat models."""
     runs, (recipe, *_) = list(reports.values()), reports
     first, seeds = runs[0][0], len(runs[0])
-    # The paper has no digits; MNIST's figures are the nearest there are.
-    on_digits = recipe.dataset == "digits"
-    paper = ACCURACIES[table]["mnist" if on_digits else recipe.dataset]
+    dataset, column = beside(recipe.dataset)
+    paper = ACCURACIES[table][dataset]
     names = " / ".join(LOSS_NAMES[recipe.loss] for recipe in reports)
     training = ""
     if recipe.eps is not None:
@@ -165,7 +164,7 @@ def _section(table: str, reports: dict[Recipe, list[RobustnessReport]]) -> str:
     columns = [
         "attack",
         "eps or gamma",
-        f"paper{' (on MNIST)' * on_digits}",
+        column,
         "through the training loss",
         "through cross-entropy",
         "adaptive (worst case)",
