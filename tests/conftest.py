@@ -11,6 +11,15 @@ import pytest
 
 from keras_gce import datasets, losses, models
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    # A sixth of the tests' time went to optimising graphs that run a few times. The
+    # examples, the docs' commands and all processes that tests start have it on.
+    tensorflow.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+
 # In a parallel run they would otherwise run alone at the end.
 LONGEST = (
     "test_docs.py",

@@ -43,6 +43,7 @@ class Short(AutoAttack):
         return {"steps": self.steps, **targets}
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="random models are refused under JAX"
 )
@@ -100,6 +101,7 @@ def test_versions_are_the_authors():
     assert listed("rand") == [("APGD", 1), ("APGD", 1)]
 
 
+@pytest.mark.integration
 def test_the_ensemble_attacks_survivors_only(xe_model, images, tmp_path):
     attack = Short(eps=0.02, seed=0)
     folder = tmp_path / "checkpoint"
@@ -124,6 +126,7 @@ def test_the_ensemble_attacks_survivors_only(xe_model, images, tmp_path):
     np.testing.assert_array_equal(again.row_robust, report.row_robust)
 
 
+@pytest.mark.integration
 def test_two_ensembles_do_not_share_their_survivors(xe_model, images):
     attacks = [Short(eps=eps, version="rand", steps=5) for eps in (0.1, 0.02)]
     report = evaluate(xe_model, images, attacks, progress=False)

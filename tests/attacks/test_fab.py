@@ -106,6 +106,7 @@ def test_finds_the_nearest_boundary_of_a_linear_model(norm, num_targets):
     assert (found[near] <= exact[near] * 1.06).all()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("norm,eps", [("linf", 0.05), ("l2", 0.6)])
 def test_stays_in_the_ball_and_breaks_about_what_apgd_breaks(
     xe_model, images, norm, eps

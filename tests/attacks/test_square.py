@@ -30,6 +30,7 @@ def masked(model, scale=1e4):
     return keras.Sequential([model, keras.layers.Rescaling(scale)])
 
 
+@pytest.mark.integration
 def test_square_needs_no_gradient(xe_model, images):
     x, y = images
     blind = masked(xe_model)

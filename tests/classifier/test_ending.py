@@ -127,6 +127,7 @@ def test_one_output_is_two_classes(two, kind):
     assert_twins(report_of(model, (x, y), eps=0.06), report, differ=1)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("recipe", [[], [layers.Activation("linear", dtype="float32")]])
 def test_mixed_precision(four, recipe):
     x, y, z, report = four
@@ -178,6 +179,7 @@ def pooled(size, activation=None):
     return keras.Model(inputs, layers.Dense(4, activation)(value))
 
 
+@pytest.mark.integration
 def test_open_sizes_take_images_of_several():
     rng = np.random.default_rng(0)
     model = pooled(None, "softmax")

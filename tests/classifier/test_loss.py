@@ -99,6 +99,7 @@ def test_other_losses_are_not(kind):
     assert not Classifier(OTHER[kind]()).is_crossentropy
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["smoothing", "ignored class", "subclass"])
 def test_another_loss_is_run_on_its_own(four, kind):
     rows = evaluate(

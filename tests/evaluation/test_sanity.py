@@ -249,6 +249,7 @@ def test_near_chance(data, right, raised):
     assert f"{right / N:.1%} of the images" in message
 
 
+@pytest.mark.integration
 def test_images_in_another_unit_are_seen(data):
     x, y = data
     report = report_of(of_unit(255), (x, y), FGSM(eps=0.1))

@@ -9,6 +9,7 @@ from keras_gce.callbacks import RobustAccuracy
 from keras_gce.errors import InputError
 
 
+@pytest.mark.integration
 def test_training_curves(texts, looks):
     model = balanced()
     model.compile(

@@ -30,6 +30,7 @@ def adversarial(loss, eps):
     return recipes.recipe_for("cifar10", loss, adversarial=True, eps=eps)
 
 
+@pytest.mark.integration
 def test_table6_has_a_part_for_each_radius(report, tmp_path):
     reports = {
         adversarial(loss, eps): [report, report]
@@ -58,6 +59,7 @@ def test_table6_has_a_part_for_each_radius(report, tmp_path):
     assert [len(run["reports"]) for run in summary["runs"]] == [2] * 4
 
 
+@pytest.mark.integration
 def test_one_seed_has_no_deviation(report):
     reports = {adversarial("crossentropy", 0.04): [report]}
     table = recipes.Table(name="table6", engine="keras_gce", reports=reports)

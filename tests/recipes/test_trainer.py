@@ -62,6 +62,7 @@ def test_a_killed_training_ends_as_one_that_was_not(data, tmp_path, whole, epoch
     same_weights(expected, resumed)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("loss", ["cot", "guided_complement_entropy"])
 def test_an_interrupted_training_resumes(loss, data, tmp_path, monkeypatch, whole):
     recipe, save = tiny.recipe(loss, epochs=2), saving.save_weights
@@ -84,6 +85,7 @@ def test_an_interrupted_training_resumes(loss, data, tmp_path, monkeypatch, whol
             recipes.train(other, data, checkpoint=tmp_path)
 
 
+@pytest.mark.integration
 def test_more_epochs_continue(data, one_epoch, whole, epochs):
     recipe = tiny.recipe("crossentropy")
     expected = whole(recipe)
@@ -117,6 +119,7 @@ class Kill(BaseException):
     pass
 
 
+@pytest.mark.integration
 def test_skipped_updates_are_no_missing_epochs(data, tmp_path, monkeypatch, epochs):
     """In float16 gradients overflow at first, for more than one of three epochs."""
 
@@ -168,6 +171,7 @@ def without_epochs(state):
         del file.attrs["epochs"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
 def test_a_checkpoint_of_version_0_1(policy, data, tmp_path, whole, epochs):
     recipe = tiny.recipe("crossentropy", dtype_policy=policy)
@@ -211,6 +215,7 @@ def draws():
     return found
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "recipe",
     [

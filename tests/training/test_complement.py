@@ -43,6 +43,7 @@ def test_cot_couples_the_learning_rates(images):
     assert rates(complement_optimizer=own) == pytest.approx([0.025, 0.0025])
 
 
+@pytest.mark.integration
 def test_cot_flattens_the_wrong_classes(digits):
     x, y = digits.train.take(200).arrays()
 

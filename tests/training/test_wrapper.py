@@ -33,6 +33,7 @@ def test_wrong_models(wrap, make, message):
         wrap(make())
 
 
+@pytest.mark.integration
 @pytest.mark.seam
 @pytest.mark.parametrize(
     "optimizer",
@@ -55,6 +56,7 @@ def test_optimizers(images, optimizer, wrap):
     assert history["loss"][-1] < 0.95 * history["loss"][0]
 
 
+@pytest.mark.integration
 @pytest.mark.seam
 @pytest.mark.parametrize(
     "wrap",
@@ -94,6 +96,7 @@ class StopError(Exception):
     pass
 
 
+@pytest.mark.integration
 @pytest.mark.seam
 @pytest.mark.parametrize(
     "wrap",
@@ -124,6 +127,7 @@ def test_backup_and_restore(images, tmp_path, wrap):
     assert_same_weights(whole.model, resumed.model)
 
 
+@pytest.mark.integration
 def test_the_wrapped_model_is_the_product(tf, images, tmp_path):
     compile = {"loss": GCE, "optimizer": "adam", "metrics": ["accuracy"]}
     wrapped, _ = fitted(weak, images, compile=compile)
