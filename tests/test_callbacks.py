@@ -49,7 +49,12 @@ def test_it_is_what_evaluate_says(parts):
     history = fit(model, parts, [RobustAccuracy(parts[1], ATTACK)])
     assert len(history[KEY]) == 3
     report = evaluation.evaluate(
-        model, parts[1], ATTACK, threat_model=None, progress=False
+        model,
+        parts[1],
+        ATTACK,
+        threat_model=None,
+        progress=False,
+        diagnostics=False,
     )
     assert history[KEY][-1] == report.worst_case_accuracy
     assert 0 < history[KEY][-1] < report.clean_accuracy
@@ -75,7 +80,13 @@ def test_the_worst_case_of_several_attacks(parts):
     model = compiled()
     history = fit(model, parts, [RobustAccuracy(parts[1], both, batch_size=16)])
     report = evaluation.evaluate(
-        model, parts[1], both, threat_model=None, batch_size=16, progress=False
+        model,
+        parts[1],
+        both,
+        threat_model=None,
+        batch_size=16,
+        progress=False,
+        diagnostics=False,
     )
     assert history[KEY][-1] == report.worst_case_accuracy
 
@@ -139,6 +150,7 @@ def test_model_checkpoint(parts, tmp_path):
         ATTACK,
         threat_model=None,
         progress=False,
+        diagnostics=False,
     )
     assert report.worst_case_accuracy == max(history[KEY])
 
@@ -185,6 +197,7 @@ def test_keras_tuner(parts, tmp_path):
         ATTACK,
         threat_model=None,
         progress=False,
+        diagnostics=False,
     )
     assert report.worst_case_accuracy == pytest.approx(best.score)
 

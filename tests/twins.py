@@ -151,7 +151,15 @@ def data_of(model, seed=0):
 
 def report_of(model, data, eps=0.03, **options):
     attack = BIM(eps=eps, steps=4)
-    return evaluate(model, data, attack, "crossentropy", progress=False, **options)
+    return evaluate(
+        model,
+        data,
+        attack,
+        "crossentropy",
+        progress=False,
+        **options,
+        diagnostics=False,
+    )
 
 
 def under_each(kinds, *some):

@@ -111,7 +111,6 @@ def run(args: argparse.Namespace) -> None:
         threat_model=args.threat_model,
         batch_size=args.batch_size,
         checkpoint=args.checkpoint,
-        diagnostics=True,
         bounds=args.bounds,
     )
     command = shlex.join(["keras-gce", *args.argv])

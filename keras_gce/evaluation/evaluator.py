@@ -42,7 +42,7 @@ def evaluate(
     checkpoint: PathLike | None = None,
     progress: bool = True,
     worst_case_only: bool = False,
-    diagnostics: bool = False,
+    diagnostics: bool = True,
     bounds: tuple[float, float] | None = None,
 ) -> RobustnessReport:
     """Attacks a model and reports what is left of its accuracy.
@@ -99,8 +99,9 @@ def evaluate(
         worst_case_only: Whether each row attacks only what the rows before it left
             right: the worst case is the same and sooner there, but a row's accuracy
             is then that of all rows up to it. Defaults to `False`.
-        diagnostics: Whether to look for masked gradients by runs of their own, at the
-            greatest eps of the attacks; see `diagnose`. Defaults to `False`.
+        diagnostics: Whether to look for masked gradients by runs of their own on 100
+            images, at the greatest eps of the attacks; see `diagnose`. Defaults to
+            `True`.
         bounds: The least and the greatest value of a pixel, such as (0, 255), for all
             attacks of the call, whose eps are in the same unit; a `Split`'s images are
             brought there. Defaults to `None`: each attack's own.
@@ -136,14 +137,7 @@ def evaluate(
     row_robust = np.array([outcome.robust for outcome in outcomes])
     first = sanity_checks(classifier, x, y, z, outcomes, plan)
     if diagnostics:
-        balls = [
-            (attack.eps, attack.norm, attack.bounds)
-            for attack in plan.attacks
-            if attack.eps and attack.norm
-        ]
-        if balls:
-            widest = max(balls, key=lambda ball: ball[0])
-            checks = _worse(checks, diagnose(classifier, x, y, *widest))
+        checks = _worse(checks, _diagnosed(classifier, x, y, plan, row_robust))
     if not worst_case_only:
         opens = [row.opens for row in plan.rows]
         checks = row_checks(results, row_robust, clean, opens) + checks
@@ -187,12 +181,42 @@ def _gradient_checks(
     return gradient_checks(classifier, x, y, losses)
 
 
+def _diagnosed(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    plan: Plan,
+    row_robust: np.ndarray,
+) -> list[Flag]:
+    """What `diagnose` says of the widest ball, beside what the rows there left."""
+    with_radius = [attack for attack in plan.attacks if attack.eps and attack.norm]
+    if not with_radius:
+        return []
+    widest = max(with_radius, key=lambda attack: attack.eps or 0.0)
+    ball = (widest.eps, widest.norm)
+    inside = [(attack.eps, attack.norm) == ball for attack in plan.attacks]
+    return diagnose(
+        classifier,
+        x,
+        y,
+        float(widest.eps or 0.0),
+        str(widest.norm),
+        widest.bounds,
+        robust=np.asarray(row_robust[inside].all(axis=0)),
+    )
+
+
 def _worse(checks: Sequence[Flag], signs: Sequence[Flag]) -> list[Flag]:
     """Of checks by the same name, on all examples and on some, the higher figure."""
+
+    def figure(check: Flag) -> float:
+        # What could not be measured is worse than any measure.
+        return np.inf if check.value is None else check.value
+
     by_name = {check.name: check for check in signs}
     for check in checks:
         other = by_name.get(check.name)
-        if other is None or (check.value or 0) >= (other.value or 0):
+        if other is None or figure(check) >= figure(other):
             by_name[check.name] = check
     return list(by_name.values())
 

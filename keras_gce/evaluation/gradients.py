@@ -148,5 +148,8 @@ def flag_of(
     loss = max(values, key=lambda name: np.nan_to_num(values[name], nan=np.inf))
     value = values[loss]
     shown = {"training": "the training loss", "crossentropy": "cross-entropy"}
+    if not np.isfinite(value):
+        text = "This could not be computed: a loss or logits were not finite."
+        return Flag(name, None, threshold, text, reference)
     text = message.format(value=value, loss=shown.get(loss, loss))
-    return Flag(name, value if np.isfinite(value) else None, threshold, text, reference)
+    return Flag(name, value, threshold, text, reference)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_gce.evaluation.advice import GUIDE
 from keras_gce.evaluation.results import AttackResult
 from keras_gce.evaluation.sanity import FIRST
 
@@ -22,6 +23,10 @@ def markdown(report: Any) -> str:
         if flag.name not in FIRST
     ]
     signs += [f"- Skipped: {text}" for text in report.skipped]
+    if report.not_tried:
+        signs.append(
+            f"- Not tried, and may break it: {'; '.join(report.not_tried)}. {GUIDE}"
+        )
     accuracy = "accuracy left %" if report.worst_case_only else "robust accuracy %"
     lines = [
         _summary(report),

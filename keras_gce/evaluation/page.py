@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_gce.errors import InputError
+from keras_gce.evaluation.advice import GUIDE
 from keras_gce.evaluation.results import Curve
 from keras_gce.evaluation.threat_models import THREAT_MODELS, ThreatModel
 
@@ -65,6 +66,7 @@ def page(report: Any) -> str:
         classes.sort(key=lambda item: item[1]["worst_case_accuracy"])
     return environment.get_template("report.html").render(
         report=report,
+        guide=GUIDE,
         low=low,
         high=high,
         balls=sorted(

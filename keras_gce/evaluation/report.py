@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_gce.errors import InputError
+from keras_gce.evaluation.advice import not_tried
 from keras_gce.evaluation.intervals import wilson_interval
 from keras_gce.evaluation.markdown import markdown
 from keras_gce.evaluation.page import page
@@ -66,6 +67,14 @@ class RobustnessReport:
     def first_words(self) -> list[str]:
         """List of text: what has to be known before any figure is read."""
         return [flag.message for flag in self.flags if flag.name in FIRST]
+
+    @property
+    def not_tried(self) -> list[str]:
+        """List of text: what to run next, where much is robust and no flag is raised.
+
+        Empty where less than half of the clean accuracy is left.
+        """
+        return not_tried(self)
 
     @property
     def has_radius(self) -> bool:

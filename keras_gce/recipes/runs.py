@@ -106,6 +106,7 @@ def run(
         checkpoint=output
         / "-".join([table, engine, str(examples), f"epochs{recipe.epochs}", *part]),
         progress=progress,
+        diagnostics=False,  # A table shows rows.
     )
     files.write_text(output / f"{table}.json", report.to_json())
     files.write_text(output / f"{table}.md", report.to_markdown())

@@ -189,7 +189,9 @@ def measured(
     else:
         model = load_model()
         with seeded(seed):
-            report = evaluation.evaluate(model, data, attacks, progress=False)
+            report = evaluation.evaluate(
+                model, data, attacks, progress=False, diagnostics=False
+            )
         files.write_text(path, report.to_json())
     through = [
         robust

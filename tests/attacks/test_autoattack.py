@@ -105,7 +105,9 @@ def test_versions_are_the_authors():
 def test_the_ensemble_attacks_survivors_only(xe_model, images, tmp_path):
     attack = Short(eps=0.02, seed=0)
     folder = tmp_path / "checkpoint"
-    report = evaluate(xe_model, images, attack, progress=False, checkpoint=folder)
+    report = evaluate(
+        xe_model, images, attack, progress=False, checkpoint=folder, diagnostics=False
+    )
     assert [row.ensemble for row in report.results] == ["AutoAttack"] * 4
     left = [row.robust_accuracy for row in report.results]
     assert left == sorted(left, reverse=True) and left[-1] < report.clean_accuracy
@@ -115,21 +117,25 @@ def test_the_ensemble_attacks_survivors_only(xe_model, images, tmp_path):
         with np.load(folder / f"row{row:03}_batch00000.npz") as part:
             assert len(part["right"]) == before.sum()
     # At most what its first attack, or each attack alone, leaves.
-    alone = evaluate(xe_model, images, attack.attacks[1], progress=False)
+    alone = evaluate(
+        xe_model, images, attack.attacks[1], progress=False, diagnostics=False
+    )
     assert report.worst_case_accuracy <= alone.worst_case_accuracy
     # Called directly it breaks the same images, and a kill loses none.
     x, y = images
     broken = ~right(xe_model, attack(xe_model, x, y), y)
     assert (broken == ~report.robust).mean() > 0.95
     (folder / "row003_batch00000.npz").unlink()
-    again = evaluate(xe_model, images, attack, progress=False, checkpoint=folder)
+    again = evaluate(
+        xe_model, images, attack, progress=False, checkpoint=folder, diagnostics=False
+    )
     np.testing.assert_array_equal(again.row_robust, report.row_robust)
 
 
 @pytest.mark.integration
 def test_two_ensembles_do_not_share_their_survivors(xe_model, images):
     attacks = [Short(eps=eps, version="rand", steps=5) for eps in (0.1, 0.02)]
-    report = evaluate(xe_model, images, attacks, progress=False)
+    report = evaluate(xe_model, images, attacks, progress=False, diagnostics=False)
     first, second = report.results[1], report.results[3]
     assert first.robust_accuracy < second.robust_accuracy
 
@@ -145,4 +151,4 @@ def test_wrong_input():
     flat = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
     vectors = np.zeros((2, 5), "float32"), np.array([0, 1])
     with pytest.raises(InputError, match="Received: 3 classes"):
-        evaluate(flat, vectors, AutoAttack(eps=0.1), progress=False)
+        evaluate(flat, vectors, AutoAttack(eps=0.1), progress=False, diagnostics=False)

@@ -24,7 +24,7 @@ def test_transfer_returns_the_sources_examples():
     transfer = Transfer(source=source, attack=attack)
     x_adv = transfer(model, x, y)
     np.testing.assert_array_equal(x_adv, attack(source, x, y))
-    report = evaluate(model, (x, y), transfer, progress=False)
+    report = evaluate(model, (x, y), transfer, progress=False, diagnostics=False)
     (row,) = report.results
     assert (row.name, row.eps, row.norm, row.loss) == (
         "Transfer PGD",

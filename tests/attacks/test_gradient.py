@@ -212,7 +212,9 @@ def test_restarts_under_an_early_stop_are_those_without(model, data):
     one = PGD(eps=0.03, steps=5, seed=0)
     many = dataclasses.replace(one, restarts=3)
     left = [
-        evaluate(model, data, attack, None, progress=False).row_robust[0]
+        evaluate(
+            model, data, attack, None, progress=False, diagnostics=False
+        ).row_robust[0]
         for attack in (one, many)
     ]
     # The first start is the same, so that more of them break no less.

@@ -80,6 +80,10 @@ def test_embedded_tokens_are_refused():
     x = np.random.default_rng(0).integers(0, 10, (8, 6))
     with pytest.raises(InputError, match="rounds them") as error:
         evaluate(
-            model, (x, np.zeros(8, int)), FGSM(eps=1, bounds=(0, 9)), progress=False
+            model,
+            (x, np.zeros(8, int)),
+            FGSM(eps=1, bounds=(0, 9)),
+            progress=False,
+            diagnostics=False,
         )
     assert "\n" not in str(error.value)

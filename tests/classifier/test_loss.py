@@ -103,7 +103,12 @@ def test_other_losses_are_not(kind):
 @pytest.mark.parametrize("kind", ["smoothing", "ignored class", "subclass"])
 def test_another_loss_is_run_on_its_own(four, kind):
     rows = evaluate(
-        OTHER[kind](), four[:2], FGSM(eps=0.03), "adaptive", progress=False
+        OTHER[kind](),
+        four[:2],
+        FGSM(eps=0.03),
+        "adaptive",
+        progress=False,
+        diagnostics=False,
     ).results
     assert [row.loss for row in rows] == ["crossentropy", "training", "margin"]
     # A copied row takes no time.
@@ -113,7 +118,12 @@ def test_another_loss_is_run_on_its_own(four, kind):
 @pytest.mark.parametrize("kind", ["instance", "name"])
 def test_cross_entropy_is_not_run_twice(four, kind):
     rows = evaluate(
-        SAME[kind](), four[:2], FGSM(eps=0.03), "adaptive", progress=False
+        SAME[kind](),
+        four[:2],
+        FGSM(eps=0.03),
+        "adaptive",
+        progress=False,
+        diagnostics=False,
     ).results
     assert rows[1].seconds == 0 and rows[0].seconds > 0
 
@@ -196,16 +206,22 @@ def test_a_list_or_dict_of_one_loss_is_that_loss(four, structure):
 def test_of_several_losses_none_is_the_training_loss(four):
     model = plain(FOUR)
     model.compile(loss=[SPARSE(from_logits=True), "mse"])
-    report = evaluate(model, four[:2], FGSM(eps=0.03), "adaptive", progress=False)
+    report = evaluate(
+        model, four[:2], FGSM(eps=0.03), "adaptive", progress=False, diagnostics=False
+    )
     assert [row.loss for row in report.results] == ["crossentropy", "margin"]
     assert "compiled with 2 losses" in report.skipped[0]
     assert "compiled with 2 losses" in report.to_markdown()
     with pytest.raises(InputError, match="must be compiled with one loss"):
-        evaluate(model, four[:2], FGSM(eps=0.03), "paper", progress=False)
+        evaluate(
+            model, four[:2], FGSM(eps=0.03), "paper", progress=False, diagnostics=False
+        )
 
 
 def test_an_uncompiled_model_says_what_is_left_out(four):
-    report = evaluate(plain(FOUR), four[:2], FGSM(eps=0.03), progress=False)
+    report = evaluate(
+        plain(FOUR), four[:2], FGSM(eps=0.03), progress=False, diagnostics=False
+    )
     assert [row.loss for row in report.results] == ["crossentropy", "margin"]
     assert "not compiled" in report.skipped[0]
 
@@ -228,7 +244,9 @@ class BuiltByHand(Subclassed):
 def test_the_training_loss_of_a_model_whose_shapes_are_not_known(four, make):
     model = make()
     model.compile(loss=SPARSE(from_logits=True))
-    report = evaluate(model, four[:2], FGSM(eps=0.03), "adaptive", progress=False)
+    report = evaluate(
+        model, four[:2], FGSM(eps=0.03), "adaptive", progress=False, diagnostics=False
+    )
     assert [row.loss for row in report.results] == [
         "crossentropy",
         "training",
@@ -241,7 +259,13 @@ def test_a_loss_that_does_not_fit_is_refused_before_any_attack(four):
         raise ValueError("six\nclasses")
 
     with pytest.raises(InputError, match="ValueError: six classes") as error:
-        evaluate(logits_model(fails), four[:2], FGSM(eps=0.1), progress=False)
+        evaluate(
+            logits_model(fails),
+            four[:2],
+            FGSM(eps=0.1),
+            progress=False,
+            diagnostics=False,
+        )
     assert "\n" not in str(error.value)
 
 

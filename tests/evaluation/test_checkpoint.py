@@ -41,6 +41,7 @@ def run(model, data, folder, attack=None):
         batch_size=10,
         checkpoint=folder,
         progress=False,
+        diagnostics=False,
     )
 
 
@@ -81,13 +82,14 @@ def test_checkpoint_continues_with_the_same_numbers(tmp_path):
             data,
             **{**arguments, "attacks": [Dying(eps=0.05, steps=10)]},
             checkpoint=folder,
+            diagnostics=False,
         )
     finished = sorted(p.name for p in folder.glob("row*"))
     assert len(finished) == 4
     times = {name: (folder / name).stat().st_mtime_ns for name in finished}
-    continued = evaluate(model, data, **arguments, checkpoint=folder)
+    continued = evaluate(model, data, **arguments, checkpoint=folder, diagnostics=False)
     assert {n: (folder / n).stat().st_mtime_ns for n in finished} == times
-    whole = evaluate(model, data, **arguments)
+    whole = evaluate(model, data, **arguments, diagnostics=False)
     np.testing.assert_array_equal(continued.row_robust, whole.row_robust)
     assert continued.to_dict()["gallery"] == whole.to_dict()["gallery"] != []
     for a, b in zip(continued.results, whole.results, strict=True):
@@ -97,7 +99,14 @@ def test_checkpoint_continues_with_the_same_numbers(tmp_path):
             b.max_linf,
         )
     with pytest.raises(InputError, match="of another evaluation"):
-        evaluate(model, data, [FGSM(eps=0.1)], progress=False, checkpoint=folder)
+        evaluate(
+            model,
+            data,
+            [FGSM(eps=0.1)],
+            progress=False,
+            checkpoint=folder,
+            diagnostics=False,
+        )
 
 
 def test_a_checkpoint_is_of_one_training_loss(data, tmp_path):
@@ -118,7 +127,13 @@ def test_a_checkpoint_is_of_one_lambda(data, tmp_path):
 
     def evaluated(by):
         return evaluate(
-            linear(), data, attack(by), None, checkpoint=tmp_path, progress=False
+            linear(),
+            data,
+            attack(by),
+            None,
+            checkpoint=tmp_path,
+            progress=False,
+            diagnostics=False,
         )
 
     assert evaluated(1.0).results == evaluated(1.0).results

@@ -14,7 +14,14 @@ ATTACKS = [FGSM(eps=0.1), PGD(eps=0.1, steps=10), PGD(eps=0.2, steps=10)]
 
 @pytest.fixture(scope="module")
 def report(gce_model, digits):
-    return evaluate(gce_model, digits.test, ATTACKS, batch_size=100, progress=False)
+    return evaluate(
+        gce_model,
+        digits.test,
+        ATTACKS,
+        batch_size=100,
+        progress=False,
+        diagnostics=False,
+    )
 
 
 def test_the_report_counts_what_it_says(gce_model, digits, report):
@@ -57,7 +64,9 @@ def data(model):
 def test_a_row_is_what_the_attack_called_directly_does(model, data):
     x, y = data
     attack = BIM(eps=0.03)
-    row = evaluate(model, (x, y), attack, "crossentropy", progress=False).results[0]
+    row = evaluate(
+        model, (x, y), attack, "crossentropy", progress=False, diagnostics=False
+    ).results[0]
     x_adv = attack(model, x, y)
     # Ours leaves at the first success, which the last step may undo; never more.
     direct = np.mean(np.argmax(model.predict(x_adv, verbose=0), -1) == y)
@@ -73,7 +82,9 @@ def test_cross_entropy_breaks_what_gce_hides(report):
 
 
 def test_training_loss_that_is_cross_entropy_is_not_run_twice(model, data):
-    report = evaluate(model, data, PGD(eps=0.03, steps=5), progress=False)
+    report = evaluate(
+        model, data, PGD(eps=0.03, steps=5), progress=False, diagnostics=False
+    )
     first, second, _ = report.results
     assert (second.loss, second.seconds) == ("training", 0.0)
     assert second.robust_accuracy == first.robust_accuracy
@@ -88,6 +99,7 @@ def test_threat_models(gce_model, digits, name, rows):
         [PGD(eps=0.1, steps=2, loss="dlr")],
         threat_model=name,
         progress=False,
+        diagnostics=False,
     )
     losses = {"paper": "training", "crossentropy": "crossentropy", None: "dlr"}
     assert [row.loss for row in report.results] == [losses[name]]
@@ -97,7 +109,7 @@ def test_threat_models(gce_model, digits, name, rows):
 def test_the_papers_threat_model_on_a_model_of_cross_entropy(model, data):
     attack = PGD(eps=0.03, steps=2, seed=0)
     a, b = (
-        evaluate(model, data, attack, name, progress=False)
+        evaluate(model, data, attack, name, progress=False, diagnostics=False)
         for name in ("paper", "crossentropy")
     )
     np.testing.assert_array_equal(a.robust, b.robust)
@@ -113,6 +125,7 @@ def test_worst_case_only_gives_the_same_worst_case_sooner(gce_model, digits, rep
         batch_size=100,
         progress=False,
         worst_case_only=True,
+        diagnostics=False,
     )
     left = [row.robust_accuracy for row in quick.results]
     assert left == sorted(left, reverse=True)
@@ -123,7 +136,9 @@ def test_worst_case_only_gives_the_same_worst_case_sooner(gce_model, digits, rep
 def test_attacks_with_a_target_report_what_it_took(model, data):
     x, y = data
     attacks = [JSMA(gamma=0.3), CarliniWagnerL2(max_iterations=60)]
-    report = evaluate(model, (x, y), attacks, batch_size=60, progress=False)
+    report = evaluate(
+        model, (x, y), attacks, batch_size=60, progress=False, diagnostics=False
+    )
     # No loss to choose: one row each, whatever the threat model.
     assert [(r.name, r.loss) for r in report.results] == [
         ("JSMA", None),
@@ -145,7 +160,7 @@ def test_evaluate_refuses(model, data, digits):
 
     def check(received, *args, **kwargs):
         with pytest.raises(InputError, match=received):
-            evaluate(*args, progress=False, **kwargs)
+            evaluate(*args, progress=False, **kwargs, diagnostics=False)
 
     check("threat_model='white'", model, (x, y), attack, "white")
     check("batch_size=0", model, (x, y), attack, batch_size=0)

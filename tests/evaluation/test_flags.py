@@ -34,6 +34,7 @@ def row(name, loss, eps, accuracy):
         ),
         ([("PGD", "margin", 0.1, 0.4), ("FGSM", "margin", 0.1, 0.2)], "one_step"),
         ([("PGD", "margin", 0.2, 0.4), ("PGD", "margin", 0.1, 0.2)], "larger_eps"),
+        ([("PGD", "margin", 0.1, 0.18), ("FGSM", "margin", 0.1, 1.0)], "one_step_does"),
         ([("PGD", "margin", 0.1, 0.4), ("PGD", "margin", 0.2, 0.2)], None),
         ([("PGD", "margin", 0.1, 0.2), ("FGSM", "margin", 0.1, 0.4)], None),
     ],

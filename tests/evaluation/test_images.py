@@ -100,7 +100,9 @@ def twin():
     y = np.argmax(model.predict(x, verbose=0), -1)
     y[:4] = (y[:4] + 1) % 3
     # One model for all forms, so that its attack is traced once.
-    report = evaluate(model, (x, y), FGSM(eps=0.02), "crossentropy", progress=False)
+    report = evaluate(
+        model, (x, y), FGSM(eps=0.02), "crossentropy", progress=False, diagnostics=False
+    )
     assert 0.2 < report.worst_case_accuracy < report.clean_accuracy == 0.9
     return model, x, y, report
 
@@ -109,7 +111,9 @@ def twin():
 def test_data_of_any_form(twin, form):
     model, x, y, expected = twin
     data = FORMS[form](x, y)
-    report = evaluate(model, data, FGSM(eps=0.02), "crossentropy", progress=False)
+    report = evaluate(
+        model, data, FGSM(eps=0.02), "crossentropy", progress=False, diagnostics=False
+    )
     np.testing.assert_array_equal(report.row_robust, expected.row_robust)
     assert report.data == expected.data
 
@@ -143,7 +147,9 @@ def test_bounds_bring_a_split_into_their_unit(twin, images):
     split = Split(x.astype("uint8") if images == "uint8" else x / 255, y)
     of_255 = linear(first=[keras.layers.Rescaling(1 / 255)])
     attack = PGD(eps=0.02, steps=3, seed=0)
-    a = evaluate(model, split, attack, "crossentropy", progress=False)
+    a = evaluate(
+        model, split, attack, "crossentropy", progress=False, diagnostics=False
+    )
     b = evaluate(
         of_255,
         split,
@@ -151,6 +157,7 @@ def test_bounds_bring_a_split_into_their_unit(twin, images):
         "crossentropy",
         bounds=(0, 255),
         progress=False,
+        diagnostics=False,
     )
     np.testing.assert_array_equal(a.row_robust, b.row_robust)
     assert 0.2 < a.worst_case_accuracy < a.clean_accuracy

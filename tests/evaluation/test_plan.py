@@ -68,7 +68,9 @@ def test_attacks_that_differ_in_their_loss_alone_run_once(model, data):
     plan = make_plan(attacks, "adaptive", Classifier(model))
     assert rows_of(plan) == [("Seen", loss) for loss in LOSSES]
     RUNS.clear()
-    report = evaluate(model, data, attacks, "adaptive", progress=False)
+    report = evaluate(
+        model, data, attacks, "adaptive", progress=False, diagnostics=False
+    )
     # The training loss is cross-entropy, whose row is copied.
     assert len(report.results) == 3 and RUNS == ["crossentropy", "margin"]
     assert [row.same_as for row in plan.rows] == [None, 0, None]
@@ -117,7 +119,7 @@ def test_an_attack_beside_an_ensemble_is_compared_by_its_first_row(model, data):
         AutoAttack(eps=0.02, version="rand"),
         AutoAttack(eps=0.01, version="rand"),
     ]
-    report = evaluate(model, data, attacks, progress=False)
+    report = evaluate(model, data, attacks, progress=False, diagnostics=False)
     assert [row.ensemble for row in report.results] == ["AutoAttack"] * 4
     large, _, small, _ = (row.robust_accuracy for row in report.results)
     assert large < small
@@ -131,7 +133,14 @@ def test_an_attack_beside_an_ensemble_is_compared_by_its_first_row(model, data):
 def refused_before_any_run(received, model, data, attack, **options):
     RUNS.clear()
     with pytest.raises(InputError, match=received) as error:
-        evaluate(model, data, [Seen(eps=0.1), attack], progress=False, **options)
+        evaluate(
+            model,
+            data,
+            [Seen(eps=0.1), attack],
+            progress=False,
+            **options,
+            diagnostics=False,
+        )
     assert RUNS == [] and "\n" not in str(error.value)
 
 

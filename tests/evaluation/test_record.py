@@ -63,8 +63,17 @@ def test_a_loss_has_its_name_or_that_of_its_class():
 
 
 def test_a_loss_that_has_no_hash(model, data):
-    plain = evaluate(model, data, FGSM(eps=0.02), None, progress=False)
-    report = evaluate(model, data, FGSM(eps=0.02, loss=Scaled()), None, progress=False)
+    plain = evaluate(
+        model, data, FGSM(eps=0.02), None, progress=False, diagnostics=False
+    )
+    report = evaluate(
+        model,
+        data,
+        FGSM(eps=0.02, loss=Scaled()),
+        None,
+        progress=False,
+        diagnostics=False,
+    )
     np.testing.assert_array_equal(report.row_robust, plain.row_robust)
 
 
@@ -82,6 +91,6 @@ def test_a_loss_that_has_no_hash(model, data):
 )
 def test_settings_that_are_numbers_of_numpy(model, data, settings):
     attack = PGD(**{"eps": 0.1, "steps": 2, "seed": 5, **settings})
-    report = evaluate(model, data, attack, None, progress=False)
+    report = evaluate(model, data, attack, None, progress=False, diagnostics=False)
     (name,) = settings
     assert f'"{name}": {settings[name]}' in report.to_json()

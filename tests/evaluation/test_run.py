@@ -12,7 +12,13 @@ def test_batch_size_loses_no_example():
     data = labelled(model, 37)
     reports = [
         evaluate(
-            model, data, BIM(eps=0.03), "crossentropy", batch_size=n, progress=False
+            model,
+            data,
+            BIM(eps=0.03),
+            "crossentropy",
+            batch_size=n,
+            progress=False,
+            diagnostics=False,
         )
         for n in (10, 37, 500)
     ]

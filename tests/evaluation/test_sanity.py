@@ -62,7 +62,7 @@ def report_of(model, data, attacks, **options):
         attacks,
         options.pop("threat_model", "crossentropy"),
         progress=False,
-        **options,
+        **{"diagnostics": False, **options},
     )
 
 

@@ -14,7 +14,7 @@ def report():
     model = balanced()
     model.compile(loss=losses.GuidedComplementEntropy(from_logits=True))
     data, pgd = labelled(model, 80), attacks.PGD(eps=0.1, steps=5, seed=0)
-    found = evaluate(model, data, [pgd], progress=False)
+    found = evaluate(model, data, [pgd], progress=False, diagnostics=False)
     found.curves[:] = evaluation.accuracy_curves(
         model, data, [0.02, 0.1], attack=pgd, progress=False
     )

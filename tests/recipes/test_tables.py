@@ -23,7 +23,9 @@ from keras_gce.seeds import seeded
 def report():
     model = balanced()
     attacks = [PGD(eps=0.04, steps=2), JSMA(gamma=0.07)]
-    return evaluate(model, labelled(model, count=20), attacks, progress=False)
+    return evaluate(
+        model, labelled(model, count=20), attacks, progress=False, diagnostics=False
+    )
 
 
 def adversarial(loss, eps):

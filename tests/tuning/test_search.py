@@ -76,7 +76,9 @@ def test_grid(searched, parts):
     assert isinstance(result.best_model.loss, GuidedComplementEntropy)
     assert result.best_model.loss.alpha == pytest.approx(best.alpha)
     saved = keras.models.load_model(directory / "best_model.keras")
-    report = evaluation.evaluate(saved, parts[1], ATTACK, progress=False)
+    report = evaluation.evaluate(
+        saved, parts[1], ATTACK, progress=False, diagnostics=False
+    )
     assert report.clean_accuracy == best.clean_accuracy
     assert report.worst_case_accuracy == best.adaptive_accuracy
     for trial in result.trials:

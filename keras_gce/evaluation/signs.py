@@ -1,0 +1,174 @@
+"""What `diagnose` measures with runs of its own, each figure by a function."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from keras_gce import backend
+from keras_gce.attacks import PGD, RandomNoise, Square
+from keras_gce.attacks.ball import (
+    TensorSeed,
+    interval,
+    normalize,
+    project,
+    random_direction,
+)
+from keras_gce.attacks.base import Attack
+from keras_gce.attacks.objectives import gradient_of, objective
+from keras_gce.checks import Tensor
+from keras_gce.classifier import Classifier
+from keras_gce.evaluation.gradients import losses_and_gradients
+from keras_gce.evaluation.images import survivors
+from keras_gce.evaluation.substitute import broken_by_substitute
+
+__all__ = [
+    "End",
+    "astray",
+    "black_box_gain",
+    "end_of",
+    "gain",
+    "substitute_gain",
+    "unbounded",
+]
+
+# Random directions beside the gradient's.
+DIRECTIONS = 4
+# Attacks with and without the gradient, at so many times eps; Square's queries there.
+TIMES, QUERIES = (1, 2, 4), 300
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """Where an attack has led: who is still right, and what the loss did there."""
+
+    right: np.ndarray
+    stays: float
+    no_gradient: float
+
+
+def end_of(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) -> End:
+    """Returns where PGD leads images that are right, all of its steps taken."""
+    x_adv = np.asarray(attack.run(classifier, x, y))
+    before, _, _ = losses_and_gradients(classifier, x, y, attack.loss)
+    after, _, nan = losses_and_gradients(classifier, x_adv, y, attack.loss)
+    # A loss that became NaN or infinite has been led off.
+    stays = (after <= before) & np.isfinite(after)
+    return End(
+        right=classifier.right(x_adv, y),
+        stays=float(stays.mean()) if attack.eps else 0.0,
+        no_gradient=float(nan.mean()),
+    )
+
+
+def unbounded(attack: PGD, x: np.ndarray) -> PGD:
+    """Returns the attack in a ball that holds every image of `x`'s shape."""
+    reach = attack.bounds[1] - attack.bounds[0]
+    if attack.norm == "l2":
+        reach *= float(np.sqrt(x[0].size))
+    return dataclasses.replace(attack, eps=reach, step_size=reach / 16)
+
+
+def gain(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    attack: PGD,
+    left: np.ndarray,
+) -> float:
+    """The share that PGD leaves and PGD breaks with more steps from more starts."""
+    if not left.any() or not attack.eps:
+        return 0.0
+    longer = dataclasses.replace(attack, steps=4 * attack.steps, restarts=3, seed=1)
+    still = survivors(classifier, x[left], y[left], longer)
+    return float((~still).sum() / len(x))
+
+
+def astray(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) -> float:
+    """The share on which a random step does more than one along the gradient."""
+    if not attack.eps:
+        return 0.0
+    norm, bounds = attack.norm, attack.bounds
+
+    def run(
+        classifier: Classifier, x: Tensor, y: Tensor, eps: Tensor, seed: Tensor
+    ) -> list[Tensor]:
+        margin = objective("margin", classifier)
+
+        def values(v: Tensor) -> tuple[Tensor, tuple[()]]:
+            return margin(y, classifier.logits(v)), ()
+
+        def after(direction: Tensor) -> Tensor:
+            if norm == "linf":
+                point = ops.clip(x + eps * direction, *interval(x, eps, bounds))
+            else:
+                point = project(x + eps * direction, x, eps, bounds)
+            return values(point)[0]
+
+        gradient = gradient_of(classifier, values, x, bounds)[0]
+        random = TensorSeed(seed)
+        steps = [normalize(gradient, norm)]
+        for _ in range(DIRECTIONS):
+            # Of linf balls a corner, as the gradient's is.
+            steps.append(normalize(random_direction(x, norm, random), norm))
+        return [after(step) for step in steps]
+
+    along, *beside = backend.run_compiled(
+        classifier,
+        ("astray", norm, bounds, classifier.trace_key(None)),
+        run,
+        (x, y),
+        {"eps": np.float32(attack.eps), "seed": np.array([0, 0], "int32")},
+    )
+    best = np.max([np.asarray(value) for value in beside], axis=0)
+    return float((best > np.asarray(along)).mean())
+
+
+def black_box_gain(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    attacks: list[PGD],
+    left: np.ndarray,
+) -> float:
+    """The most that an attack without the gradient breaks and PGD leaves."""
+    most = 0.0
+    for times in TIMES if attacks[0].eps else ():
+        still = np.flatnonzero(left)
+        # Within eps all but the last have run.
+        for attack in attacks if times > 1 else attacks[-1:]:
+            wider = _times(attack, times)
+            still = still[survivors(classifier, x[still], y[still], wider)]
+        if not len(still):
+            break
+        ball = _times(attacks[0], times).ball
+        black: Attack = RandomNoise(**ball)
+        if x.ndim == 4:
+            black = Square(queries=QUERIES, **ball)
+        broken = ~survivors(classifier, x[still], y[still], black)
+        most = max(most, float(broken.sum() / len(x)))
+    return most
+
+
+def _times(attack: PGD, times: int) -> PGD:
+    return dataclasses.replace(
+        attack, eps=times * attack.eps, step_size=times * attack.eps / 16
+    )
+
+
+def substitute_gain(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    pool: np.ndarray,
+    attack: PGD,
+    left: np.ndarray,
+) -> float:
+    """The share that a substitute's adversarial examples break and attacks leave."""
+    if not left.any() or not attack.eps:
+        return 0.0
+    attack = dataclasses.replace(
+        attack, steps=20, step_size=attack.eps / 8, loss="margin"
+    )
+    broken = broken_by_substitute(classifier, x[left], y[left], pool, attack)
+    return float(broken.sum() / len(x))
