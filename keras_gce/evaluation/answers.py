@@ -69,7 +69,7 @@ def answer_checks(
             CROCE,
         ),
     ]
-    if len(np.unique(y)) > 1:
+    if len(np.unique(y)) > 1:  # Else there is no way to another class.
         signs.append(
             flag_of(
                 "logits_jump",
@@ -89,7 +89,8 @@ def margins(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns the best wrong logit minus the true one, float64, of shape `(N,)`."""
     true = np.eye(z.shape[-1], dtype=bool)[y]
     z = z.astype("float64")
-    return np.where(true, -np.inf, z).max(-1) - z[true]
+    with np.errstate(invalid="ignore"):  # Of infinite logits: NaN, which says so.
+        return np.where(true, -np.inf, z).max(-1) - z[true]
 
 
 def _jump(classifier: Classifier, x: np.ndarray, y: np.ndarray) -> float:
