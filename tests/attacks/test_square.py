@@ -11,7 +11,7 @@ from networks import balanced, labelled
 
 from keras_gce import backend
 from keras_gce.attacks import APGD, Square
-from keras_gce.attacks.square import _pyramids
+from keras_gce.attacks.square import _pyramids, _side
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -59,6 +59,29 @@ def test_pyramids_point_up_and_down_and_have_length_1(side, turned):
         assert upper[0, 0] == pytest.approx(1 / 16 / total, rel=1e-4)
 
 
+# p_selection in the authors' square.py.
+@pytest.mark.parametrize(
+    "done,halved",
+    [(0, 0), (10, 0), (11, 1), (50, 1), (51, 2), (500, 3), (4000, 6), (9999, 9)],
+)
+def test_the_squares_shrink_as_the_authors_do(done, halved):
+    side = round((0.8 / 2**halved * 28 * 28) ** 0.5)
+    assert int(_side(np.float32(done), np.float32(0.8), 28, 28)) == side
+
+
+def test_the_schedule_is_that_of_the_queries_or_of_10_000():
+    model = balanced()
+    x, y = labelled(model)
+    own = Square(eps=0.02, queries=12, seed=0)
+    whole = dataclasses.replace(own, rescale_schedule=False)
+    a, b = (to_numpy(attack(model, x, y)) for attack in (own, whole))
+    assert not np.array_equal(a, b)
+    # Eleven moves of 10,000: squares of 7 x 7, that is p = 0.8, of 8 x 8 pixels.
+    stripes = to_numpy(dataclasses.replace(own, queries=1)(model, x, y))
+    kept = [(v == stripes).mean(axis=(1, 2, 3)) for v in (a, b)]
+    assert kept[1].mean() < kept[0].mean()
+
+
 def test_one_trace_for_all_settings_and_batch_sizes(tf):
     model = balanced()
     x, y = labelled(model)
@@ -84,6 +107,7 @@ def test_wrong_input():
         ({"queries": 0}, "queries=0"),
         ({"p_init": 0}, "p_init=0"),
         ({"p_init": 1.5}, "p_init=1.5"),
+        ({"rescale_schedule": 1}, "rescale_schedule=1"),
         ({"eps": -1}, "eps=-1"),
     ):
         with pytest.raises(InputError, match=received):
