@@ -143,8 +143,9 @@ def _perturb(
         (a, b), _, z = gradient_of(
             classifier, lambda v: values(v, is_target), x, (low, high)
         )
+        a, b = (ops.reshape(ops.nan_to_num(g), (-1, features)) for g in (a, b))
         # Products of tiny gradients vanish.
-        a, b = (rescale(ops.reshape(ops.nan_to_num(g), (-1, features))) for g in (a, b))
+        a, b = (rescale(ops.where(allowed, g, 0.0)) for g in (a, b))
         score, p, q = best_pair(sign * a, -sign * b, allowed)
         reached = ops.equal(ops.cast(ops.argmax(z, -1), "int32"), target)
         reached = reached & ops.all(ops.isfinite(z), axis=-1)

@@ -11,7 +11,8 @@ from networks import balanced, labelled
 
 from keras_gce import backend
 from keras_gce.attacks import APGD, Square
-from keras_gce.attacks.square import _pyramids, _side
+from keras_gce.attacks.ball import TensorSeed
+from keras_gce.attacks.square import _pyramids, _side, _window
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -67,6 +68,19 @@ def test_pyramids_point_up_and_down_and_have_length_1(side, turned):
 def test_the_squares_shrink_as_the_authors_do(done, halved):
     side = round((0.8 / 2**halved * 28 * 28) ** 0.5)
     assert int(_side(np.float32(done), np.float32(0.8), 28, 28)) == side
+
+
+@pytest.mark.parametrize("side,short,last", [(3, 0, 5), (3, 1, 4), (8, 1, 0)])
+def test_windows_lie_everywhere_but_short_of_the_edge(side, short, last):
+    # In l2 `random_int(0, h - s)` of the authors' square.py, whose end is left out.
+    draw = TensorSeed(np.array([0, 0], "int32"))
+    images = np.zeros((500, 8, 8, 1), "float32")
+    inside, *_ = _window(images, np.int32(side), draw, short)
+    inside = to_numpy(inside)[..., 0]
+    assert (inside.sum(axis=(1, 2)) == side**2).all()
+    for axis in (1, 2):
+        starts = inside.any(axis=3 - axis).argmax(1)
+        assert sorted({*starts}) == list(range(last + 1))
 
 
 def test_the_schedule_is_that_of_the_queries_or_of_10_000():
