@@ -22,7 +22,8 @@ VERSIONS = ("standard", "plus", "rand")
 class AutoAttack(BallAttack):
     """AutoAttack: each attack of an ensemble on what survived those before it.
 
-    - `"standard"`: APGD on cross-entropy, APGD-T, FAB-T, Square with 5,000 queries.
+    - `"standard"`: APGD on cross-entropy, APGD-T, FAB-T, Square with 5,000 queries of a
+      schedule of 10,000.
     - `"plus"`: APGD on cross-entropy and on the difference of logits ratio, and FAB,
       with 5 starts each; Square; APGD-T; FAB-T.
     - `"rand"`, for models whose outputs are random: APGD on both losses, each gradient
@@ -81,15 +82,16 @@ class AutoAttack(BallAttack):
                 for loss in ("crossentropy", "dlr")
             )
         targeted = (APGDT(**common), FAB(**common))
+        square = Square(rescale_schedule=False, **common)
         if self.version == "plus":
             return (
                 APGD(restarts=5, **common),
                 APGD(restarts=5, loss="dlr", **common),
                 FAB(restarts=5, num_targets=None, **common),
-                Square(**common),
+                square,
                 *targeted,
             )
-        return (APGD(**common), *targeted, Square(**common))
+        return (APGD(**common), *targeted, square)
 
     def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
         """Refuses what one of its attacks can't run on."""

@@ -12,10 +12,12 @@ from keras_gce.checks import Tensor
 __all__ = [
     "TensorSeed",
     "interval",
+    "largest",
     "normalize",
     "project",
     "random_direction",
     "random_point",
+    "rescale",
     "round_down",
 ]
 
@@ -100,12 +102,23 @@ def normalize(gradient: Tensor, norm: str) -> Tensor:
     if norm == "linf":
         # Not `sign`, which keeps NaN; sorting that out takes longer than all the rest.
         return ops.cast(gradient > 0, "float32") - ops.cast(gradient < 0, "float32")
-    gradient = ops.nan_to_num(gradient)
-    # The greatest component first, so that squares of tiny gradients do not vanish.
-    axes = tuple(range(1, len(gradient.shape)))
-    largest = ops.max(ops.abs(gradient), axis=axes, keepdims=True)
-    scaled = gradient / ops.where(largest > 0, largest, 1.0)
+    scaled = rescale(ops.nan_to_num(gradient))
     return scaled / ops.maximum(_l2(scaled), 1e-30)
+
+
+def rescale(gradient: Tensor) -> Tensor:
+    """Returns `gradient` over its greatest component in size; 0 for a gradient of 0.
+
+    However tiny it is, squares, products and means of what is returned do not vanish.
+    """
+    return gradient / largest(gradient)
+
+
+def largest(gradient: Tensor) -> Tensor:
+    """Returns the size of each image's greatest component; 1 for a gradient of 0."""
+    axes = tuple(range(1, len(gradient.shape)))
+    most = ops.max(ops.abs(gradient), axis=axes, keepdims=True)
+    return ops.where(most > 0, most, 1.0)
 
 
 def random_direction(x: Tensor, norm: str, seed: TensorSeed) -> Tensor:

@@ -10,6 +10,7 @@ from keras_gce import backend
 from keras_gce.attacks.ball import (
     TensorSeed,
     interval,
+    largest,
     project,
     random_direction,
     round_down,
@@ -164,8 +165,9 @@ def _walk(
         gradients, values, z = gradient_of(classifier, leads, now, attack.bounds)
         nearest = None
         for k, (gradient, value) in enumerate(zip(gradients, values, strict=True)):
-            steepness = ops.reshape(length(gradient, dual), (-1,))
-            far = ops.abs(value) / (steepness + 1e-12)
+            size = largest(gradient)
+            steepness = ops.reshape(length(gradient / size, dual), (-1,))
+            far = ops.abs(value) / ops.reshape(size, (-1,)) / (steepness + 1e-12)
             far = ops.where(ops.equal(y, k), np.inf, far)
             if nearest is None:
                 nearest, chosen, steepest = far, value, gradient
@@ -251,8 +253,7 @@ def _to_plane(
         Croce and Hein 2020 (arXiv 1907.02044), Eq. 6, and section 2.3.
     """
     axes = tuple(range(1, len(x.shape)))
-    largest = ops.max(ops.abs(w), axis=axes, keepdims=True)
-    scale = ops.where(largest > 0, largest, 1.0)
+    scale = largest(w)
     w, missing = w / scale, missing / scale
     up = ops.equal(w > 0, missing > 0)
     room = ops.where(up, bounds[1] - x, x - bounds[0])

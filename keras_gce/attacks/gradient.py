@@ -15,6 +15,7 @@ from keras_gce.attacks.ball import (
     normalize,
     project,
     random_point,
+    rescale,
     round_down,
 )
 from keras_gce.attacks.base import LossAttack, serializable
@@ -150,10 +151,10 @@ class _GradientAttack(LossAttack):
             )
             here = off_the_spot(x_adv, gradient, self.bounds)
             if decay is not None:
-                gradient = ops.nan_to_num(gradient)
+                gradient = rescale(ops.nan_to_num(gradient))
                 axes = tuple(range(1, len(x.shape)))
                 mean = ops.mean(ops.abs(gradient), axis=axes, keepdims=True)
-                momentum = decay * momentum + gradient / ops.maximum(mean, 1e-12)
+                momentum = decay * momentum + gradient / ops.maximum(mean, 1e-30)
                 gradient = momentum
             direction = normalize(gradient, self.norm)
             return keep(here + step_size * direction, x, limits), momentum, z

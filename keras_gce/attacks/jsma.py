@@ -7,10 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
+from keras_gce.attacks.ball import rescale
 from keras_gce.attacks.base import serializable
 from keras_gce.attacks.objectives import gradient_of
 from keras_gce.attacks.targets import TargetAttack
-from keras_gce.checks import State, Tensor, check_number
+from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -35,7 +36,8 @@ class JSMA(TargetAttack):
     features come first in the order of falling a, then as the image lies in memory. A
     feature (a pixel's channel) is changed once at most; those at the bound already are
     left out. An example ends at its target class, where no pair is left, or after
-    floor(features * gamma / 2) iterations, and is returned as it then stands.
+    floor(features * gamma / 2) iterations, or `max_iterations` where they are fewer,
+    and is returned as it then stands.
 
     Example:
 
@@ -48,6 +50,8 @@ class JSMA(TargetAttack):
         gamma: Greatest share of the features that is changed, in (0, 1]; two of them
             at least. Defaults to 0.25. For the settings not listed here see
             `TargetAttack` and `Attack`.
+        max_iterations: Most iterations that `gamma` may allow, >= 1. Defaults to
+            `None`: all that it allows.
 
     Raises:
         InputError: If an argument is not as described, or `gamma` allows no pair of
@@ -61,6 +65,7 @@ class JSMA(TargetAttack):
 
     theta: float = 1.0
     gamma: float = 0.25
+    max_iterations: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,11 +77,13 @@ class JSMA(TargetAttack):
             raise InputError(
                 f"`gamma` must lie in (0, 1]. Received: gamma={self.gamma}"
             )
+        if self.max_iterations is not None:
+            check_integer("max_iterations", self.max_iterations, least=1)
 
     def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
         """Refuses images of so few features that `gamma` allows no pair."""
         super().check(classifier, x, y)
-        if self._max_iterations(x.shape[1:]) < 1:
+        if self._iterations(x.shape[1:]) < 1:
             features = x[0].size
             raise InputError(
                 "`gamma` must allow at least one pair of features, or nothing is "
@@ -84,8 +91,9 @@ class JSMA(TargetAttack):
                 f"Received: gamma={self.gamma}"
             )
 
-    def _max_iterations(self, shape: tuple[int, ...]) -> int:
-        return math.floor(int(np.prod(shape)) * self.gamma / 2)
+    def _iterations(self, shape: tuple[int, ...]) -> int:
+        allowed = math.floor(int(np.prod(shape)) * self.gamma / 2)
+        return min(allowed, self.max_iterations or allowed)
 
     def run(
         self,
@@ -103,7 +111,7 @@ class JSMA(TargetAttack):
             batch=(x, self.targets(classifier, x, y, self.draw_seed(seed))),
             settings={
                 "theta": np.float32(self.theta * (high - low)),
-                "max_iterations": np.int32(self._max_iterations(x.shape[1:])),
+                "max_iterations": np.int32(self._iterations(x.shape[1:])),
                 "low": np.float32(low),
                 "high": np.float32(high),
             },
@@ -136,6 +144,8 @@ def _perturb(
             classifier, lambda v: values(v, is_target), x, (low, high)
         )
         a, b = (ops.reshape(ops.nan_to_num(g), (-1, features)) for g in (a, b))
+        # Products of tiny gradients vanish.
+        a, b = (rescale(ops.where(allowed, g, 0.0)) for g in (a, b))
         score, p, q = best_pair(sign * a, -sign * b, allowed)
         reached = ops.equal(ops.cast(ops.argmax(z, -1), "int32"), target)
         reached = reached & ops.all(ops.isfinite(z), axis=-1)

@@ -63,7 +63,7 @@ def dlr(y: Tensor, logits: Tensor) -> Tensor:
         Croce and Hein 2020 (arXiv 2003.01690), Eq. 6.
     """
     top = ops.top_k(logits, 3)[0]
-    return margin(y, logits) / (top[:, 0] - top[:, 2] + 1e-12)
+    return margin(y, logits) / _or_one(top[:, 0] - top[:, 2])
 
 
 def targeted_dlr(y: Tensor, target: Tensor, logits: Tensor) -> Tensor:
@@ -74,7 +74,12 @@ def targeted_dlr(y: Tensor, target: Tensor, logits: Tensor) -> Tensor:
     """
     top = ops.top_k(logits, 4)[0]
     lead = of_class(target, logits) - of_class(y, logits)
-    return lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+    return lead / _or_one(top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
+
+
+def _or_one(span: Tensor) -> Tensor:
+    # Not a small number more: the ratio would know the scale of tiny logits.
+    return ops.where(span > 0, span, 1.0)
 
 
 def of_class(y: Tensor, logits: Tensor) -> Tensor:

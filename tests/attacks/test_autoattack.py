@@ -81,6 +81,9 @@ def test_versions_are_the_authors():
     def listed(version):
         attacks = AutoAttack(eps=0.1, norm="l2", version=version).attacks
         assert {(a.eps, a.norm) for a in attacks} == {(0.1, "l2")}
+        for attack in attacks:
+            if isinstance(attack, Square):
+                assert attack == Square(eps=0.1, norm="l2", rescale_schedule=False)
         return [(a.name, getattr(a, "restarts", None)) for a in attacks]
 
     # set_version in the authors' autoattack.py.

@@ -17,6 +17,7 @@ from keras_gce.attacks import (
     BIM,
     FAB,
     FGSM,
+    JSMA,
     MIM,
     PGD,
     RandomNoise,
@@ -174,3 +175,32 @@ def test_calls_refuse(xe_model, images):
             attack(xe_model, x, bad)
     with pytest.raises(InputError, match="loss=None"):
         FGSM(eps=0.1, loss="training")(models.SmallCNN(), x, y)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        FGSM(eps=0.05, loss="margin"),
+        MIM(eps=0.05, steps=5, loss="margin"),
+        MIM(eps=0.5, norm="l2", steps=5, loss="margin"),
+        PGD(eps=0.5, norm="l2", steps=5, loss="margin", seed=0),
+        APGD(eps=0.05, steps=10, loss="dlr", seed=0),
+        APGD(eps=0.5, norm="l2", steps=10, loss="margin", seed=0),
+        APGDT(eps=0.05, steps=10, num_targets=2, seed=0),
+        FAB(eps=0.05, steps=5, num_targets=2, seed=0),
+        FAB(eps=0.05, steps=5, num_targets=None, seed=0),
+        FAB(eps=0.5, norm="l2", steps=5, num_targets=None, seed=0),
+        JSMA(gamma=0.3, seed=0),
+        Square(eps=0.05, queries=20, seed=0),
+    ],
+    ids=repr,
+)
+def test_tiny_gradients_are_as_good_as_others(attack):
+    model, tiny = balanced(classes=5), balanced(classes=5)
+    kernel = tiny.layers[-1].kernel
+    # A power of two, so that nothing is rounded in another way: about 1e-20.
+    kernel.assign(to_numpy(kernel) * 2.0**-66)
+    x, y = labelled(model)
+    found = [to_numpy(attack(each, x, y)) for each in (model, tiny)]
+    assert np.abs(found[0] - x).max() > 0.01
+    np.testing.assert_array_equal(*found)

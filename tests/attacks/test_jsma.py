@@ -171,6 +171,17 @@ def test_jsma_keeps_its_budget_and_stops_at_the_target(xe_model, images):
     np.testing.assert_array_equal(JSMA(targeted=True)(xe_model, x, now), x)
 
 
+@pytest.mark.parametrize("most,changed", [(1, 2), (2, 4), (50, 6)])
+def test_jsma_takes_the_fewer_iterations(most, changed):
+    # Of 32 features gamma 0.2 allows 3 pairs.
+    attack = JSMA(gamma=0.2, max_iterations=most, targeted=True)
+    model = small_model()
+    x = np.random.default_rng(0).uniform(0.1, 0.9, (10, 4, 4, 2)).astype("float32")
+    far = model.predict(x, verbose=0).argmin(-1).astype("int32")
+    x_adv = to_numpy(attack(model, x, far))
+    assert (x_adv != x).reshape(10, -1).sum(1).max() == changed
+
+
 def test_jsma_in_other_bounds():
     model = small_model()
     x = np.random.default_rng(0).uniform(-1, 3, (10, 4, 4, 2)).astype("float32")
@@ -196,6 +207,7 @@ def test_refusals(xe_model, images):
         ({"gamma": 0}, "gamma=0"),
         ({"gamma": 1.5}, "gamma=1.5"),
         ({"gamma": -0.1}, "gamma=-0.1"),
+        ({"max_iterations": 0}, "max_iterations=0"),
         ({"target": "best"}, "target='best'"),
         ({"target": -1}, "target=-1"),
     ):

@@ -11,7 +11,8 @@ from networks import balanced, labelled
 
 from keras_gce import backend
 from keras_gce.attacks import APGD, Square
-from keras_gce.attacks.square import _pyramids
+from keras_gce.attacks.ball import TensorSeed
+from keras_gce.attacks.square import _pyramids, _side, _window
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -60,6 +61,42 @@ def test_pyramids_point_up_and_down_and_have_length_1(side, turned):
         assert upper[0, 0] == pytest.approx(1 / 16 / total, rel=1e-4)
 
 
+# p_selection in the authors' square.py.
+@pytest.mark.parametrize(
+    "done,halved",
+    [(0, 0), (10, 0), (11, 1), (50, 1), (51, 2), (500, 3), (4000, 6), (9999, 9)],
+)
+def test_the_squares_shrink_as_the_authors_do(done, halved):
+    side = round((0.8 / 2**halved * 28 * 28) ** 0.5)
+    assert int(_side(np.float32(done), np.float32(0.8), 28, 28)) == side
+
+
+@pytest.mark.parametrize("side,short,last", [(3, 0, 5), (3, 1, 4), (8, 1, 0)])
+def test_windows_lie_everywhere_but_short_of_the_edge(side, short, last):
+    # In l2 `random_int(0, h - s)` of the authors' square.py, whose end is left out.
+    draw = TensorSeed(np.array([0, 0], "int32"))
+    images = np.zeros((500, 8, 8, 1), "float32")
+    inside, *_ = _window(images, np.int32(side), draw, short)
+    inside = to_numpy(inside)[..., 0]
+    assert (inside.sum(axis=(1, 2)) == side**2).all()
+    for axis in (1, 2):
+        starts = inside.any(axis=3 - axis).argmax(1)
+        assert sorted({*starts}) == list(range(last + 1))
+
+
+def test_the_schedule_is_that_of_the_queries_or_of_10_000():
+    model = balanced()
+    x, y = labelled(model)
+    own = Square(eps=0.02, queries=12, seed=0)
+    whole = dataclasses.replace(own, rescale_schedule=False)
+    a, b = (to_numpy(attack(model, x, y)) for attack in (own, whole))
+    assert not np.array_equal(a, b)
+    # Eleven moves of 10,000: squares of 7 x 7, that is p = 0.8, of 8 x 8 pixels.
+    stripes = to_numpy(dataclasses.replace(own, queries=1)(model, x, y))
+    kept = [(v == stripes).mean(axis=(1, 2, 3)) for v in (a, b)]
+    assert kept[1].mean() < kept[0].mean()
+
+
 def test_one_trace_for_all_settings_and_batch_sizes(tf):
     model = balanced()
     x, y = labelled(model)
@@ -85,6 +122,7 @@ def test_wrong_input():
         ({"queries": 0}, "queries=0"),
         ({"p_init": 0}, "p_init=0"),
         ({"p_init": 1.5}, "p_init=1.5"),
+        ({"rescale_schedule": 1}, "rescale_schedule=1"),
         ({"eps": -1}, "eps=-1"),
     ):
         with pytest.raises(InputError, match=received):

@@ -27,6 +27,25 @@ def test_attacks_of_the_tables():
     assert [(a.eps, a.steps) for a in pgd] == [(0.04, 40), (0.08, 40)]
 
 
+def test_jsma_s_iterations_are_the_paper_s():
+    # "At most 100 / 200": of 3,072 features .07 / .14 allow 107 / 215, of MNIST's 784
+    # .25 / .5 allow 98 / 196, which a cap leaves.
+    def listed(dataset, **settings):
+        attacks = evaluation.paper_attacks(dataset, engine="keras_gce", **settings)
+        return [attack for attack in attacks if attack.name == "JSMA"]
+
+    shape = (32, 32, 3)
+    assert [a._iterations(shape) for a in listed("cifar10")] == [107, 215]
+    capped = listed("cifar10", cap_iterations=True)
+    assert [a._iterations(shape) for a in capped] == [100, 200]
+    # The budgets under which the paper's figures stand.
+    assert [a.gamma for a in capped] == [0.07, 0.14]
+    (short,) = listed("cifar10", cap_iterations=True, table="table5")
+    assert short == JSMA(gamma=0.07, max_iterations=100)
+    assert listed("mnist", cap_iterations=True) == listed("mnist")
+    assert [a._iterations((28, 28, 1)) for a in listed("mnist")] == [98, 196]
+
+
 def test_attacks_of_cleverhans():
     pytest.importorskip("cleverhans")
     theirs = evaluation.paper_attacks("cifar10")

@@ -54,6 +54,11 @@ def test_table6_has_a_part_for_each_radius(report, tmp_path):
     (row,) = (r for r in report.results if r.name == "JSMA")
     reached = f"{100 * row.success_rate:.2f} ± 0.00"
     assert f"| JSMA | 0.07 | {reached} / {reached} | " in table
+    # The printed gamma allows more iterations than the paper names; a cap does not.
+    assert text.count("0.07 / 0.14, as printed, allow 107 / 215.") == 2
+    row.settings["max_iterations"] = 100
+    assert "as printed" not in table.to_markdown()
+    row.settings["max_iterations"] = None
     assert text.count("Engine: keras_gce.") == 2
     summary = json.loads((tmp_path / "table6.json").read_text())
     assert summary == table.to_dict() and summary["engine"] == "keras_gce"
