@@ -57,7 +57,9 @@ for name, settings in {
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     trained.fit(images, labels, batch_size=32, epochs=1 if small else 20, verbose=0)
-    rows[name] = keras_gce.evaluate(model, test, attacks, progress=not small)
+    rows[name] = keras_gce.evaluate(
+        model, test, attacks, progress=not small, diagnostics=not small
+    )
 
 print(f"{len(test.labels)} test images of digits, eps 0.1, one seed each:")
 print(f"  {'trained with':20} {'clean':>6} {'worst case':>11}")

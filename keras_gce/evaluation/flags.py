@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from keras_gce.evaluation.results import AttackResult, Flag
+from keras_gce.evaluation.results import AttackResult, Flag, measured
 
 __all__ = ["row_checks"]
 
@@ -132,7 +132,7 @@ def _black_box(
         return []
     share, eps = max(checks)
     return [
-        Flag(
+        measured(
             "black_box_beats_white_box",
             share,
             GAP,
@@ -160,4 +160,4 @@ def _worst(
     if not gaps:
         return []
     gap, a, b = max(gaps, key=lambda item: item[0])
-    return [Flag(name, gap, threshold, message(a, b), REFERENCE)]
+    return [measured(name, gap, threshold, message(a, b), REFERENCE)]

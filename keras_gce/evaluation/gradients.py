@@ -11,7 +11,7 @@ from keras_gce.attacks.objectives import gradient_of, objective
 from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier, batches
 from keras_gce.evaluation.record import loss_label
-from keras_gce.evaluation.results import Flag
+from keras_gce.evaluation.results import Flag, measured
 
 __all__ = [
     "ATHALYE",
@@ -148,8 +148,5 @@ def flag_of(
     loss = max(values, key=lambda name: np.nan_to_num(values[name], nan=np.inf))
     value = values[loss]
     shown = {"training": "the training loss", "crossentropy": "cross-entropy"}
-    if not np.isfinite(value):
-        text = "This could not be computed: a loss or logits were not finite."
-        return Flag(name, None, threshold, text, reference)
     text = message.format(value=value, loss=shown.get(loss, loss))
-    return Flag(name, value, threshold, text, reference)
+    return measured(name, value, threshold, text, reference)

@@ -1,13 +1,14 @@
 """What a report is made of."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from keras_gce.evaluation.intervals import wilson_interval
 
-__all__ = ["AttackResult", "Curve", "Flag", "GalleryExample"]
+__all__ = ["AttackResult", "Curve", "Flag", "GalleryExample", "measured"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,26 @@ class Flag:
         """Whether the value is above the threshold, or could not be measured."""
         # So, since NaN compares as false: what can't be told has not been passed.
         return self.value is None or not self.value <= self.threshold
+
+
+def measured(
+    name: str, value: float, threshold: float, message: str, reference: str
+) -> Flag:
+    """Returns a `Flag` whose message is true of its value.
+
+    Args:
+        name: What was looked for.
+        value: What was measured, NaN or infinite where it could not be.
+        threshold: The value above which the flag is raised.
+        message: What to say where it is raised.
+        reference: Where the sign is described.
+    """
+    if not math.isfinite(value):
+        text = "this could not be computed: a loss or logits were not finite"
+        return Flag(name, None, threshold, text, reference)
+    if value <= threshold:
+        message = f"not seen: {value:.3g}, and {threshold:.3g} is no sign yet"
+    return Flag(name, value, threshold, message, reference)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,6 @@ def _network(
     network.compile(
         keras.optimizers.Adam(3e-3, name="adam"),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        steps_per_execution=8,
     )
     return network
 

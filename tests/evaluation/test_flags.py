@@ -46,6 +46,7 @@ def test_flags(rows, flag):
     flags = [check for check in checks if check.raised]
     assert [f.name.startswith(flag) for f in flags] == ([True] if flag else [])
     assert all(f.value > f.threshold for f in flags)
+    assert all(("not seen" in check.message) != check.raised for check in checks)
 
 
 @pytest.mark.parametrize("left,raised", [(0.30, True), (0.40, False)])
