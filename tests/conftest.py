@@ -22,7 +22,8 @@ if keras.backend.backend() == "tensorflow":
 
 # In a parallel run they would otherwise run alone at the end.
 LONGEST = (
-    "test_docs.py",
+    "test_python.py",
+    "test_commands.py",
     "test_keras_tuner.py",
     "test_backends.py",
     "test_trainer.py",

@@ -95,6 +95,8 @@ def run_notebook(path):
     for source in sources:
         source, count = re.subn(r'(EPOCHS = \{"digits": )\d+', r"\g<1>2", source)
         shortened += count
+        images = r"data\.test\.take\((\d+|min\(len\(data\.test\), \d+\))\)"
+        source = re.sub(images, "data.test.take(40)", source)
         shell.run_cell(source).raise_error()
     if shortened != 1:
         raise ValueError(f"{path.name} sets EPOCHS {shortened} times")

@@ -15,11 +15,15 @@ from keras_gce.losses import (
 )
 
 ALPHAS = [0, 0.1, 1 / 3, 1, 2]
-# Op by op JAX compiles each of them.
+# Op by op JAX compiles each of them; PyTorch's compiler takes minutes, and of what it
+# is given first test_what_torch_compiles makes sure.
 EAGER_SEAM = [
     pytest.mark.seam,
     pytest.mark.skipif(keras.backend.backend() == "jax", reason="half a minute"),
 ]
+COMPILED_SEAM = (
+    pytest.mark.slow if keras.backend.backend() == "torch" else pytest.mark.seam
+)
 THOUSAND = pytest.param(1000, marks=pytest.mark.integration)
 
 
@@ -418,7 +422,7 @@ def test_class_is_the_function_reduced():
 @pytest.mark.parametrize(
     ("policy", "jit_compile"),
     [
-        pytest.param("float32", True, marks=pytest.mark.seam),
+        pytest.param("float32", True, marks=COMPILED_SEAM),
         pytest.param("mixed_float16", False, marks=EAGER_SEAM),
         ("float32", False),
         ("mixed_float16", True),
@@ -448,13 +452,36 @@ def test_fit(jit_compile, policy):
     weights = {"class_weight": dict.fromkeys(range(4), 1.0)}
     if jit_compile:
         weights = {"sample_weight": np.ones(96)}
-    # Another size is another compilation, of a minute under PyTorch.
-    size = 24 if jit_compile and keras.backend.backend() == "torch" else 20
-    fitted = model.fit(x, y, batch_size=size, epochs=20, verbose=0, **weights)
+    fitted = model.fit(x, y, batch_size=20, epochs=20, verbose=0, **weights)
     history = fitted.history
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < history["loss"][0]
     assert history["accuracy"][-1] > 0.7
+
+
+@pytest.mark.seam
+@pytest.mark.parametrize("soft", [False, True])
+def test_what_torch_compiles(soft):
+    """The graphs that its compiler is given, without the code that it makes of them.
+
+    Several, since labels that can be seen are looked at.
+    """
+    if keras.backend.backend() != "torch":
+        pytest.skip("about PyTorch")
+    import torch
+
+    z, y = random_logits(5, 3, n=20)
+    y = torch.as_tensor(soft_labels("mixup", y, 5) if soft else y)
+
+    def loss(z):
+        return guided_complement_entropy(y, z, from_logits=True)
+
+    whole = torch.compile(loss, backend="aot_eager")
+    tensor = torch.as_tensor(z)
+    np.testing.assert_allclose(
+        to_numpy(whole(tensor)), to_numpy(loss(tensor)), atol=1e-6
+    )
+    np.testing.assert_allclose(gradient_of(whole, z), gradient_of(loss, z), atol=1e-6)
 
 
 @pytest.mark.integration

@@ -5,13 +5,15 @@ import numpy as np
 from keras import layers
 
 from keras_gce.attacks import PGD
+from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier, is_finite, is_right
 from keras_gce.seeds import seeded
 
 __all__ = ["broken_by_substitute"]
 
-# Of the questions asked before the first attack: how many, and of how many images.
-QUESTIONS, IMAGES = 2000, 500
+# Of the questions asked before the first attack: how many at most, also for one image,
+# and of how many images.
+QUESTIONS, EACH, IMAGES = 2000, 30, 500
 ROUNDS, EPOCHS, BATCH = 3, 3, 128
 
 
@@ -76,7 +78,7 @@ def _questions(images: np.ndarray, attack: PGD, rng: np.random.Generator) -> np.
         radius *= 2 / np.sqrt(images[0].size)
     shares = (-1, *(1,) * (images.ndim - 1))
     parts = [images]
-    for number in range(max(QUESTIONS // len(images) - 1, 1)):
+    for number in range(min(max(QUESTIONS // len(images), 2), EACH) - 1):
         part = images
         if number % 2:
             share = rng.random(len(images), "float32").reshape(shares)
@@ -94,12 +96,9 @@ def _network(
     bounds: tuple[float, float],
 ) -> keras.Model:
     """Two convolutions where there is room for them, and two dense layers."""
-    low, high = bounds
     # Named, so that the models that the user makes afterwards keep their numbers.
     inputs = keras.Input(shape, dtype="float32", name="images")
-    parts: list[keras.Layer] = [
-        layers.Rescaling(1 / (high - low), -low / (high - low), name="unit")
-    ]
+    parts: list[keras.Layer] = [_Unit(*bounds, name="unit")]
     if len(shape) == 3 and data_format == "channels_first":
         parts.append(layers.Permute((2, 3, 1), name="channels_last"))
     if len(shape) == 3 and sorted(shape)[1] >= 8:
@@ -118,6 +117,17 @@ def _network(
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     return network
+
+
+class _Unit(layers.Layer):
+    """Images in [0, 1]. Keras's Rescaling asks for TensorFlow, which may be missing."""
+
+    def __init__(self, low: float, high: float, name: str) -> None:
+        super().__init__(name=name)
+        self.low, self.high = low, high
+
+    def call(self, x: Tensor) -> Tensor:
+        return (x - self.low) / (self.high - self.low)
 
 
 def _convolution(filters: int, size: int) -> keras.Layer:
