@@ -114,14 +114,11 @@ def diagnose(
         ),
         flag_of(
             "more_steps_gain",
-            {
-                loss: gain(classifier, x, y, pgd, ends[loss].right)
-                for loss, pgd in attacks.items()
-            },
+            {loss: gain(classifier, x, y, pgd, left) for loss, pgd in attacks.items()},
             GAIN,
-            "Four times the steps from three more starts break another {value:.1%} of "
-            "the images through {loss}: the attacks had not converged. Run more steps "
-            "and restarts.",
+            "Four times the steps from three more starts break {value:.1%} of the "
+            "images, through {loss}, that all attacks leave: they had not converged. "
+            "Run more steps and restarts.",
             CARLINI,
         ),
         flag_of(

@@ -76,7 +76,7 @@ def gain(
     attack: PGD,
     left: np.ndarray,
 ) -> float:
-    """The share that PGD leaves and PGD breaks with more steps from more starts."""
+    """The share that attacks leave and more steps from more starts break."""
     if not left.any() or not attack.eps:
         return 0.0
     longer = dataclasses.replace(attack, steps=4 * attack.steps, restarts=3, seed=1)
