@@ -24,12 +24,12 @@ def not_tried(report: Any) -> list[str]:
     queries = [row.settings.get("queries", 0) for row in report.results]
     advice = []
     if report.threat_model != "adaptive":
-        advice.append("the adaptive threat model (`--threat-model adaptive`)")
+        advice.append("the adaptive threat model (--threat-model adaptive)")
     if not {"APGD", "APGDT", "FAB"} & names:
-        advice.append("AutoAttack (`--attacks autoattack`)")
+        advice.append("AutoAttack (--attacks autoattack)")
     if not any(name.startswith("Transfer") for name in names):
         advice.append(
-            "transfer from a model trained in the plain way (`--source OTHER.keras`)"
+            "transfer from a model trained in the plain way (--source OTHER.keras)"
         )
     if max(queries) < QUERIES:
         advice.append(f"Square with {QUERIES} queries or more")

@@ -84,6 +84,15 @@ def test_the_architecture_names_what_is_there():
     assert len(named) > 25
 
 
+def test_every_flag_is_in_the_guide():
+    found = set()
+    for source in (ROOT / "keras_gce" / "evaluation").rglob("*.py"):
+        made = r"(?:\bFlag|\bmeasured|\bflag_of|\b_worst)\(\s*\"(\w+)\""
+        found |= set(re.findall(made, source.read_text()))
+    table = re.findall(r"(?m)^\| `(\w+)` \|", PAGES["docs/guides/report.md"])
+    assert len(found) > 20 and sorted(found) == sorted(table)
+
+
 def test_links_inside_the_docs():
     """Zensical looks at links to pages; here those to pictures, folders and files."""
     links = 0
