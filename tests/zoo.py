@@ -115,6 +115,11 @@ def with_images(twin, fn):
     return compiled(keras.Model(inputs, Function(lambda pair: fn(*pair))(both)))
 
 
+def named(model, name):
+    """The model by another name, for one that has several."""
+    return keras.Model(model.inputs, model.outputs[0], name=name)
+
+
 def compiled(model, loss=CROSSENTROPY):
     model.compile(loss=loss)
     return model
@@ -522,7 +527,7 @@ def smoothing_base(twin, dataset):
 @entry(ATHALYE, late=True)
 def gradient_of_another(twin, dataset):
     """The answers are the twin's, the gradient that of an untrained network."""
-    other = models.SmallCNN()
+    other = named(models.SmallCNN(), "other")
     inputs = keras.Input(SHAPE)
     z, astray = Function(ops.stop_gradient)(twin(inputs)), other(inputs)
     z = Function(lambda pair: pair[0] + pair[1] - ops.stop_gradient(pair[1]))(
@@ -558,8 +563,8 @@ def thermometer(twin, dataset):
     """A network trained on pixels as eight comparisons with thresholds."""
     levels = np.arange(0.5, 8).astype("float32") / 8
     inputs = keras.Input(SHAPE)
-    code = Function(lambda x: ops.cast(x > levels, "float32"))
-    x = layers.Conv2D(16, 5, 2, "same", activation="relu")(code(inputs))
+    code = ops.cast(ops.greater(inputs, levels), "float32")
+    x = layers.Conv2D(16, 5, 2, "same", activation="relu")(code)
     x = layers.Conv2D(32, 3, 2, "same", activation="relu")(x)
     model = keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(x)))
     return fitted(model, dataset)
@@ -590,7 +595,9 @@ class Member(layers.Layer):
 def random_member(twin, dataset):
     """One of three networks answers, chosen at random."""
     inputs = keras.Input(SHAPE)
-    parts = [twin, *(fitted(models.SmallCNN(), dataset) for _ in range(2))]
+    parts = [twin]
+    for name in ("second", "third"):
+        parts.append(named(fitted(models.SmallCNN(), dataset), name))
     return compiled(keras.Model(inputs, Member()([part(inputs) for part in parts])))
 
 
