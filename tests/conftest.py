@@ -27,7 +27,7 @@ LONGEST = (
     "test_keras_tuner.py",
     "test_backends.py",
     "test_trainer.py",
-    "test_losses.py",
+    "test_classes.py",
 )
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"

@@ -1,6 +1,6 @@
 """What `import keras_gce` loads, and that saved models load after it alone.
 
-Keras first and then `keras_gce` is in tests/test_losses.py.
+Keras first and then `keras_gce` is in tests/losses/test_classes.py.
 """
 
 import importlib.util
