@@ -30,11 +30,18 @@ LONGEST = (
     "test_classes.py",
 )
 
+# Of networks that are trained first, and of what is made of them.
+TRAINED = {"gce_model", "report"}
+
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)  # Before pytest leaves out what -m says.
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    for item in items:
+        if TRAINED & set(item.fixturenames):
+            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture(scope="session")

@@ -133,6 +133,7 @@ def test_jsma_picks_the_pixels_of_brute_force(theta, gamma):
     assert (x_adv != x).any()
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 @pytest.mark.parametrize(
     ("images", "features", "front"), [(32, 12288, "small"), (1, 8192, "whole")]
@@ -155,6 +156,7 @@ def test_best_pair_of_large_images_needs_no_square(tf, images, features, front):
     assert megabytes("VmHWM") - held < (500 if front == "small" else 130)
 
 
+@pytest.mark.integration
 def test_jsma_keeps_its_budget_and_stops_at_the_target(xe_model, images):
     x, y = images
     targets = (y + 3) % 10

@@ -47,6 +47,7 @@ UNIT_FREE = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("attack", UNIT_FREE, ids=lambda a: f"{a.name}-{a.target}")
 def test_the_unit_of_the_pixels_changes_nothing(attack):
     model = balanced(classes=5)

@@ -1,11 +1,13 @@
 """Signs of masked gradients that take runs of their own to see."""
 
 import keras
+import pytest
 from networks import balanced, labelled
 
 from keras_gce.evaluation.diagnostics import diagnose
 
 
+@pytest.mark.integration
 def test_diagnostics_rise_on_masked_gradients_only():
     model = balanced()
     x, y = labelled(model, 100)

@@ -177,6 +177,7 @@ def test_an_attack_stops_where_logits_are_nan(cliff):
     assert 0.045 < row.max_linf < 0.065
 
 
+@pytest.mark.integration
 def test_infinite_logits_are_flagged(data):
     inputs = keras.Input(SHAPE)
     model = keras.Model(inputs, ops.exp(60 * network()(inputs)))
@@ -335,6 +336,7 @@ def encoding(safe):
     return network(Encode(safe))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("norm,eps", [("linf", 0.02), ("l2", 0.1)])
 def test_nan_gradients_cost_nothing_but_a_flag(norm, eps):
     x = np.random.default_rng(1).random((N, *SHAPE), "float32")
@@ -357,6 +359,7 @@ def test_nan_gradients_cost_nothing_but_a_flag(norm, eps):
     strict(careless)
 
 
+@pytest.mark.integration
 def test_nan_gradients_in_attacks_with_a_target():
     x = np.random.default_rng(1).random((N, *SHAPE), "float32")
     x[x < 0.3] = 0

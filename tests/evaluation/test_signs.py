@@ -45,6 +45,7 @@ def test_a_gradient_that_leads_astray(honest, decoy, norm):
     assert astray(Classifier(decoy), x, y, pgd(norm)) > 0.25
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_black_box_gains_where_the_gradient_is_masked(honest, decoy, norm):
     x, y = labelled(honest, 60)

@@ -23,6 +23,7 @@ def broken(model, x, y, eps=0.2, **ball):
     return broken_by_substitute(Classifier(model), x, y, x, attack)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("norm,eps", [("linf", 0.2), ("l2", 1.5)])
 def test_it_needs_no_gradient_of_the_model(norm, eps):
     model = balanced(first=[Stopped()])
@@ -52,6 +53,7 @@ def test_logits_that_are_no_numbers_are_broken():
     assert broken(model, x, y).all()
 
 
+@pytest.mark.integration
 def test_nothing_outside_is_touched():
     model = balanced()
     x, y = labelled(model, 10)

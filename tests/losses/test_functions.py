@@ -159,6 +159,7 @@ def test_value_and_gradient_are_finite_under_soft_labels(dtype, alpha):
             np.testing.assert_allclose(to_numpy(value), expected, atol=rounding)
 
 
+@pytest.mark.integration
 @pytest.mark.seam
 @pytest.mark.parametrize("k", [3, THOUSAND])
 @pytest.mark.parametrize("jit", [False, True])

@@ -30,6 +30,7 @@ def test_embedding_tells_classes_apart_without_colour(texts):
         plotting.embedding(points[1:], labels)
 
 
+@pytest.mark.integration
 def test_silhouettes_show_each_class_and_all(texts):
     labels = np.array([0, 0, 1, 1, 1])
     values = {

@@ -188,6 +188,7 @@ def test_a_checkpoint_of_version_0_1(policy, data, tmp_path, whole, epochs):
     same_weights(expected, again)
 
 
+@pytest.mark.integration
 def test_a_float16_checkpoint_of_version_0_1_is_refused(data, tmp_path):
     recipe = tiny.recipe("crossentropy", epochs=1, dtype_policy="mixed_float16")
     recipes.train(recipe, data, checkpoint=tmp_path, progress=False)

@@ -272,6 +272,7 @@ def test_an_integer_input_trains_on_what_its_float_twin_trains_on(images):
     assert_same_weights(trained("uint8"), trained(None))
 
 
+@pytest.mark.integration
 @pytest.mark.seam
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
 @pytest.mark.parametrize("objective", [None, TRADES(), MART()])
