@@ -66,7 +66,11 @@ def unbounded(attack: PGD, x: np.ndarray) -> PGD:
     reach = attack.bounds[1] - attack.bounds[0]
     if attack.norm == "l2":
         reach *= float(np.sqrt(x[0].size))
-    return dataclasses.replace(attack, eps=reach, step_size=reach / 16)
+    return _of_radius(attack, reach)
+
+
+def _of_radius(attack: PGD, eps: float) -> PGD:
+    return dataclasses.replace(attack, eps=eps, step_size=eps / 16)
 
 
 def gain(
@@ -137,23 +141,17 @@ def black_box_gain(
         still = np.flatnonzero(left)
         # Within eps all but the last have run.
         for attack in attacks if times > 1 else attacks[-1:]:
-            wider = _times(attack, times)
+            wider = _of_radius(attack, times * attack.eps)
             still = still[survivors(classifier, x[still], y[still], wider)]
         if not len(still):
             break
-        ball = _times(attacks[0], times).ball
+        ball = _of_radius(attacks[0], times * attacks[0].eps).ball
         black: Attack = RandomNoise(**ball)
         if x.ndim == 4:
             black = Square(queries=QUERIES, **ball)
         broken = ~survivors(classifier, x[still], y[still], black)
         most = max(most, float(broken.sum() / len(x)))
     return most
-
-
-def _times(attack: PGD, times: int) -> PGD:
-    return dataclasses.replace(
-        attack, eps=times * attack.eps, step_size=times * attack.eps / 16
-    )
 
 
 def substitute_gain(

@@ -52,10 +52,11 @@ def broken_by_substitute(
         network = _network(
             x.shape[1:], classifier.data_format, classifier.num_classes, attack.bounds
         )
+        substitute = Classifier(network)
         for number in range(ROUNDS):
             if len(images):
                 network.fit(images, answers, BATCH, EPOCHS, verbose=0)
-            x_adv = np.asarray(attack.run(Classifier(network), x, y, seed=number))
+            x_adv = np.asarray(attack.run(substitute, x, y, seed=number))
             z = classifier.predict(x_adv)
             broken |= ~is_right(z, y)
             finite = is_finite(z)
@@ -96,17 +97,18 @@ def _network(
     bounds: tuple[float, float],
 ) -> keras.Model:
     """Two convolutions where there is room for them, and two dense layers."""
-    # Named, so that the models that the user makes afterwards keep their numbers.
+    # Named, so that the models that the user makes afterwards keep their numbers; in
+    # float32, whatever the global policy is.
     inputs = keras.Input(shape, dtype="float32", name="images")
     parts: list[keras.Layer] = [_Unit(*bounds, name="unit")]
     if len(shape) == 3 and data_format == "channels_first":
-        parts.append(layers.Permute((2, 3, 1), name="channels_last"))
+        parts.append(layers.Permute((2, 3, 1), dtype="float32", name="channels_last"))
     if len(shape) == 3 and sorted(shape)[1] >= 8:
         parts += [_convolution(16, 5), _convolution(32, 3)]
     parts += [
-        layers.Flatten(data_format="channels_last", name="flat"),
-        layers.Dense(64, "relu", name="hidden"),
-        layers.Dense(num_classes, name="logits"),
+        layers.Flatten(data_format="channels_last", dtype="float32", name="flat"),
+        layers.Dense(64, "relu", dtype="float32", name="hidden"),
+        layers.Dense(num_classes, dtype="float32", name="logits"),
     ]
     x = inputs
     for part in parts:
@@ -123,7 +125,7 @@ class _Unit(layers.Layer):
     """Images in [0, 1]. Keras's Rescaling asks for TensorFlow, which may be missing."""
 
     def __init__(self, low: float, high: float, name: str) -> None:
-        super().__init__(name=name)
+        super().__init__(dtype="float32", name=name)
         self.low, self.high = low, high
 
     def call(self, x: Tensor) -> Tensor:
@@ -138,5 +140,6 @@ def _convolution(filters: int, size: int) -> keras.Layer:
         padding="same",
         activation="relu",
         data_format="channels_last",
+        dtype="float32",
         name=f"convolution{size}",
     )

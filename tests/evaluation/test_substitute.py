@@ -10,6 +10,7 @@ from networks import balanced, labelled
 
 from keras_gce.attacks import PGD
 from keras_gce.classifier import Classifier
+from keras_gce.evaluation import substitute
 from keras_gce.evaluation.substitute import broken_by_substitute
 
 
@@ -67,3 +68,14 @@ def test_nothing_outside_is_touched():
     assert layers.Dense(1).name == f"dense_{number + 1}"
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("shape", [(30,), (3, 16, 16), (8, 8, 1)])
+def test_it_is_of_float32_whatever_the_global_policy(shape):
+    data_format = "channels_first" if shape[0] == 3 else "channels_last"
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        network = substitute._network(shape, data_format, 4, (0.0, 1.0))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.dtype_policy.name for layer in network.layers[1:]} == {"float32"}
