@@ -64,14 +64,17 @@ def load_model(path: PathLike) -> keras.Model:
         ) from error
 
 
-def save_weights(model: keras.Model, path: PathLike, epochs: int) -> None:
-    """Saves what continues a training: weights, optimizers, and the finished epochs.
+def save_weights(
+    model: keras.Model, path: PathLike, epochs: int, steps: int = 0
+) -> None:
+    """Saves what continues a training: weights, optimizers, and how far it is.
 
     Args:
         model: The compiled `keras.Model` that is trained: of a wrapper, the wrapper.
         path: Path of the file, `.weights.h5`.
         epochs: How many epochs are finished; in the same file, so that no kill parts
             it from the weights.
+        steps: How many steps of the next one are. Defaults to 0.
     """
     import h5py
 
@@ -79,14 +82,15 @@ def save_weights(model: keras.Model, path: PathLike, epochs: int) -> None:
         # Keras's own, since a wrapper's may be about the model inside it alone.
         keras.Model.save_weights(model, temporary)
         with h5py.File(temporary, "a") as file:
-            file.attrs["epochs"] = epochs
+            file.attrs["epochs"], file.attrs["steps"] = epochs, steps
 
 
-def load_weights(model: keras.Model, path: PathLike) -> int | None:
+def load_weights(model: keras.Model, path: PathLike) -> tuple[int | None, int]:
     """Loads what `save_weights` saved.
 
     Returns:
-        How many epochs are finished; `None` where the file doesn't say.
+        How many epochs are finished, `None` where the file doesn't say, and how many
+        steps of the next one.
 
     Raises:
         InputError: If the file does not fit the model.
@@ -96,11 +100,11 @@ def load_weights(model: keras.Model, path: PathLike) -> int | None:
     model.optimizer.build(model.trainable_variables)
     try:
         with h5py.File(path) as file:
-            epochs = file.attrs.get("epochs")
+            epochs, steps = (file.attrs.get(name) for name in ("epochs", "steps"))
         keras.Model.load_weights(model, path)
-        return None if epochs is None else int(epochs)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"`checkpoint` must hold weights of this model. Received: {path} "
             f"({str(error).strip().splitlines()[0][:200]})"
         ) from error
+    return None if epochs is None else int(epochs), int(steps or 0)

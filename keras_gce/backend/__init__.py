@@ -2,7 +2,8 @@
 
 Everything else is written on `keras.ops` and `keras.random`. What those cannot
 say is here, once for each backend: the gradient with respect to an input, the
-compilation of a function of a model, and a loop that decided examples leave.
+compilation of a function of a model, a loop that decided examples leave, and a loop
+of train steps.
 """
 
 import keras
@@ -33,6 +34,7 @@ second_update = _seam.second_update
 seeded = _seam.seeded
 state_scope = _seam.state_scope
 trace_count = _seam.trace_count
+training_loop = _seam.training_loop
 uniform = _seam.uniform
 while_active = _seam.while_active
 
@@ -48,6 +50,7 @@ __all__ = [
     "seeded",
     "state_scope",
     "trace_count",
+    "training_loop",
     "uniform",
     "while_active",
 ]

@@ -1,6 +1,7 @@
 """The seam to TensorFlow."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "seeded",
     "state_scope",
     "trace_count",
+    "training_loop",
     "uniform",
     "while_active",
 ]
@@ -155,6 +157,59 @@ def second_update(
         value = optimizer.scale_loss(fn())
     optimizer.apply(tape.gradient(value, variables), variables)
     return result
+
+
+def training_loop(
+    trainer: keras.Model,
+    batch_of: Callable[[Any, State], Any],
+    data: Any,
+) -> Callable[[State, int, int], None]:
+    """Returns a function that trains on a stretch of batches, as one program.
+
+    It repeats the trainer's own `train_step` on the device, so that what the step does
+    (perturbing images, several updates, metrics, loss scaling) is done there too.
+
+    Args:
+        trainer: A compiled `keras.Model`, whose optimizer and metrics are built.
+        batch_of: Callable `(data, rows)` of one step in compiled code: from `data` and
+            one row of each column, the batch that `train_step` takes.
+        data: Structure of arrays that lie on the device for all calls.
+
+    Returns:
+        Callable `(columns, start, stop)`, which trains on rows `start` to `stop - 1` of
+        the columns, integers of shape `(steps, batch size)`, and then returns. It is
+        compiled once for all lengths of a stretch.
+    """
+    data = tf.nest.map_structure(tf.convert_to_tensor, data)
+
+    def stretch(columns: State, start: Tensor, stop: Tensor) -> None:
+        def step(i: Tensor) -> tuple[Tensor]:
+            trainer.train_step(batch_of(data, tuple(column[i] for column in columns)))
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < stop, step, (start,), parallel_iterations=1)
+
+    number = tf.TensorSpec([], tf.int32)
+
+    @functools.cache
+    def compiled(num_columns: int) -> Callable[..., Any]:
+        column = tf.TensorSpec([None, None], tf.int32)
+        signature = ((column,) * num_columns, number, number)
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        function = tf.function(
+            stretch,
+            input_signature=signature,
+            # XLA where it is the faster one, as in `run_compiled`.
+            jit_compile=on_gpu and trainer.jit_compile,
+            autograph=False,
+        )
+        return function.get_concrete_function()
+
+    def run(columns: State, start: int, stop: int) -> None:
+        columns = tuple(tf.convert_to_tensor(column) for column in columns)
+        compiled(len(columns))(columns, tf.constant(start), tf.constant(stop))
+
+    return run
 
 
 def accelerators() -> list[str]:

@@ -23,6 +23,7 @@ __all__ = [
     "seeded",
     "state_scope",
     "trace_count",
+    "training_loop",
     "uniform",
     "while_active",
 ]
@@ -139,6 +140,28 @@ def second_update(
     with torch.no_grad():
         optimizer.apply([variable.value.grad for variable in variables], variables)
     return result
+
+
+def training_loop(
+    trainer: keras.Model,
+    batch_of: Callable[[Any, State], Any],
+    data: Any,
+) -> Callable[[State, int, int], None]:
+    """Returns a function that trains on a stretch of batches, without their copies.
+
+    The arguments and results are those of the TensorFlow seam's. Nothing is compiled,
+    but nothing waits either: the host queues step after step.
+    """
+    data = keras.tree.map_structure(keras.ops.convert_to_tensor, data)
+
+    def run(columns: State, start: int, stop: int) -> None:
+        on_device = [keras.ops.convert_to_tensor(c[start:stop]) for c in columns]
+        trainer.train()
+        for rows in zip(*on_device, strict=True):
+            trainer.train_step(batch_of(data, rows))
+        trainer.eval()
+
+    return run
 
 
 def accelerators() -> list[str]:

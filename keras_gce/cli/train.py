@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
         steps=args.steps,
         dtype_policy=args.dtype_policy,
     )
-    dataset = datasets.load(args.dataset, data_dir=args.data_dir, seed=args.seed)
+    # All of train: nothing is chosen by a validation part here.
+    dataset = datasets.load(args.dataset, data_dir=args.data_dir, validation=0)
     model = recipes.train(recipe, dataset, seed=args.seed, checkpoint=args.checkpoint)
     saving.save_model(model, path)
     _, accuracy = model.evaluate(dataset.test.batches(500), verbose=0)

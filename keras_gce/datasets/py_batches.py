@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce.checks import Tensor
-from keras_gce.datasets.augmentation import PADDING
+from keras_gce.datasets.augmentation import cropped, draws
 
 __all__ = ["PyBatches", "batches"]
 
@@ -63,7 +63,8 @@ class PyBatches(keras.utils.PyDataset):
         chosen = self._order[start : start + self._batch_size]
         images = ops.take(self._images, chosen, axis=0)
         if self._augment:
-            images = _augmented(images, self._generator(index + 1))
+            drawn = draws(self._generator(index + 1), len(chosen))
+            images = cropped(images, *map(ops.convert_to_tensor, drawn))
         values = ops.cast(images, "float32")
         if keras.backend.standardize_dtype(images.dtype) == "uint8":
             values = values / 255.0
@@ -92,15 +93,3 @@ class PyBatches(keras.utils.PyDataset):
 
 
 batches = PyBatches
-
-
-def _augmented(images: Tensor, generator: np.random.Generator) -> Tensor:
-    size, height, width = images.shape[:3]
-    top, left = generator.integers(2 * PADDING + 1, size=(2, size, 1))
-    flip = generator.random((size, 1)) < 0.5
-    rows = top + np.arange(height)
-    columns = left + np.where(flip, np.arange(width)[::-1], np.arange(width))
-    border = (PADDING, PADDING)
-    padded = ops.pad(images, ((0, 0), border, border, (0, 0)))
-    cropped = ops.take_along_axis(padded, rows[:, :, None, None], axis=1)
-    return ops.take_along_axis(cropped, columns[:, None, :, None], axis=2)

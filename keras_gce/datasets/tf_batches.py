@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_gce.datasets.augmentation import PADDING
+from keras_gce.datasets.augmentation import PADDING, cropped
 
 __all__ = ["batches"]
 
@@ -37,8 +37,6 @@ def batches(
         batch = tf.gather(images, index)
         if key is not None:
             batch = _augmented(batch, key)
-            # The crops have lost it, and a model is built from the static shape.
-            batch.set_shape([None, *images.shape[1:]])
         batch = tf.cast(batch, tf.float32)
         if images.dtype == tf.uint8:
             batch = batch / 255.0
@@ -54,18 +52,13 @@ def batches(
 
 
 def _augmented(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    size, height, width = tf.unstack(tf.shape(images)[:3])
+    size = tf.shape(images)[0]
     keys = tf.unstack(tf.random.split(key, 3))
     top, left = (
         tf.random.stateless_uniform(
             (size, 1), one, maxval=2 * PADDING + 1, dtype=tf.int32
-        )
+        )[:, 0]
         for one in keys[:2]
     )
-    flip = tf.random.stateless_uniform((size, 1), keys[2]) < 0.5
-    rows = top + tf.range(height)
-    columns = left + tf.where(flip, tf.range(width)[::-1], tf.range(width))
-    border = [PADDING, PADDING]
-    padded = tf.pad(images, [[0, 0], border, border, [0, 0]])
-    cropped = tf.gather(padded, rows, axis=1, batch_dims=1)
-    return tf.gather(cropped, columns, axis=2, batch_dims=1)
+    mirrored = tf.random.stateless_uniform((size, 1), keys[2])[:, 0] < 0.5
+    return cropped(images, top, left, tf.cast(mirrored, tf.int32))

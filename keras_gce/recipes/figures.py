@@ -121,7 +121,7 @@ def reproduce_figure(
         )
         for loss in LOSSES
     ]
-    dataset = datasets.load(dataset_name, data_dir=data_dir)
+    dataset = datasets.load(dataset_name, data_dir=data_dir, validation=0)
     test = dataset.test.take(min(examples, len(dataset.test)))
 
     def measure(

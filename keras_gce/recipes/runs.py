@@ -81,7 +81,8 @@ def run(
             Defaults to `"table3"`.
         attacks: List of the names of those attacks of the table that are run, such as
             "fgsm". Defaults to `None`: all.
-        dataset: The recipe's `Dataset`. Defaults to `None`: loaded by its name.
+        dataset: The recipe's `Dataset`. Defaults to `None`: loaded by its name, without
+            a validation part: all of train is trained on.
         data_dir: Folder of the datasets. Defaults to `None`.
         progress: Whether to show progress bars on stderr. Defaults to `True`.
 
@@ -98,7 +99,7 @@ def run(
     chosen, part = _chosen(recipe, engine, table, attacks)
     output = files.output_folder(output)
     if dataset is None:
-        dataset = datasets.load(recipe.dataset, data_dir=data_dir)
+        dataset = datasets.load(recipe.dataset, data_dir=data_dir, validation=0)
     report = evaluation.evaluate(
         trained(recipe, dataset, seed, output, progress),
         dataset.test.take(min(examples, len(dataset.test))),

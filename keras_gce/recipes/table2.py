@@ -98,7 +98,7 @@ def reproduce_table2(
             f"Received: dataset_name={dataset_name!r}"
         )
     output = files.output_folder(output)
-    dataset = datasets.load(dataset_name, data_dir=data_dir)
+    dataset = datasets.load(dataset_name, data_dir=data_dir, validation=0)
     settings: dict[str, Any] = {
         "model": model,
         "epochs": epochs,

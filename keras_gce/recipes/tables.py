@@ -107,7 +107,7 @@ def reproduce(
     # Refuses before the work.
     paper = paper_attacks(dataset_name, engine=engine, table=table)
     output = files.output_folder(output)
-    dataset = datasets.load(dataset_name, data_dir=data_dir)
+    dataset = datasets.load(dataset_name, data_dir=data_dir, validation=0)
 
     def measure(
         recipe: Recipe, seed: int, folder: pathlib.Path

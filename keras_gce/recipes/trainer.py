@@ -3,11 +3,9 @@
 import dataclasses
 import json
 import pathlib
-import warnings
-from typing import Any
+import time
 
 import keras
-import numpy as np
 
 from keras_gce import files, saving
 from keras_gce.checks import check_seed
@@ -15,11 +13,16 @@ from keras_gce.datasets import Dataset
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.progress import bar
+from keras_gce.recipes.epochs import Epochs
 from keras_gce.recipes.networks import compiled, in_float32, network, steps_per_epoch
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.seeds import seeded
 
 __all__ = ["claim", "train", "trained"]
+
+# Weights are written no more often than so that this share of the time goes there, and
+# at least so often that a kill costs this many seconds.
+SHARE, LOSS = 0.03, 120.0
 
 
 def train(
@@ -37,9 +40,9 @@ def train(
         seed: Decides the initial weights, the orders, the augmentations and the
             attacks, an integer in [0, 2**31). The caller's random streams are left as
             they are.
-        checkpoint: Folder that holds the state after the last finished epoch; the
-            same call continues there after a kill, and ends as one that was never
-            killed. Defaults to `None`: nothing is kept.
+        checkpoint: Folder that holds the state of at most two minutes ago; the same
+            call continues there after a kill, and ends as one that was never killed.
+            Defaults to `None`: nothing is kept.
         progress: Whether to show a progress bar on stderr. Defaults to `True`.
 
     Returns:
@@ -55,62 +58,69 @@ def train(
         model = network(recipe, dataset)
         trainer = compiled(recipe, dataset, model, seed)
     if trainer is not model:
-        # Here, or `fit` would begin a shuffled pipeline once more, which then goes on
-        # with another order; and so in a training that resumes.
         trainer.look(*dataset.train.take(min(1000, len(dataset.train))).arrays())
-        trainer.looks = False
-    steps = steps_per_epoch(recipe, dataset)
-    done, state = 0, None
+    state, done, step = None, 0, 0
     if checkpoint is not None:
-        state = claim(checkpoint, recipe, seed) / "training.weights.h5"
-        done = _finished_epochs(recipe, dataset, trainer, state)
-
-    def text(epoch: int, accuracy: str = "") -> str:
-        return f"training, {recipe.name}: epoch {epoch + 1}/{recipe.epochs}{accuracy}"
-
-    with bar(text(done), recipe.epochs * steps, progress, done * steps) as advance:
-        for epoch in range(done, recipe.epochs):
-
-            def count(batch: int, logs: dict[str, Any], epoch: int = epoch) -> None:
-                advance(1, text(epoch, f", accuracy {logs['accuracy']:.4f}"))
-
-            counter = keras.callbacks.LambdaCallback(on_train_batch_end=count)
-            # Keras then calls it from a thread of its own, and the device needn't wait.
-            counter.async_safe = True
-            # Anew for each epoch: the order depends on the epoch's number, not on
-            # how many ran before it in this process.
-            order = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
-            # In tf.data the global seed has its say too, and PyTorch's loader draws.
-            with seeded(seed), warnings.catch_warnings():
-                batches = dataset.train.batches(
-                    recipe.batch_size,
-                    shuffle=True,
-                    augment=recipe.augment,
-                    seed=int(order) >> 1,
-                )
-                if epoch + 1 < recipe.epochs:  # It may leave chance yet.
-                    warnings.filterwarnings("ignore", "Training has stayed at chance")
-                trainer.fit(
-                    batches,
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[counter] if progress else None,
-                )
-            if state is not None:
-                saving.save_weights(trainer, state, epochs=epoch + 1)
+        folder = claim(checkpoint, recipe, seed, dataset)
+        state = folder / "training.weights.h5"
+        done, step = _progress(recipe, dataset, trainer, state)
+    if done < recipe.epochs:
+        with seeded(seed):  # What is traced may draw.
+            at = done, step
+            logs = _train(recipe, dataset, trainer, seed, state, at, progress)
+        if trainer is not model:
+            trainer.warn_at_chance(logs)
     if recipe.dtype_policy is None:
         return model
     with seeded(seed):
         return in_float32(recipe, dataset, model)
 
 
+def _train(
+    recipe: Recipe,
+    dataset: Dataset,
+    trainer: keras.Model,
+    seed: int,
+    state: pathlib.Path | None,
+    done: tuple[int, int],
+    progress: bool,
+) -> dict[str, float]:
+    """Trains to the end, from so many epochs and steps on; the last epoch's metrics."""
+    epochs = Epochs(trainer, recipe, dataset.train, seed)
+    (first, step), steps = done, epochs.steps
+
+    def text(epoch: int) -> str:
+        return f"training, {recipe.name}: epoch {epoch + 1}/{recipe.epochs}"
+
+    def logs() -> dict[str, float]:
+        return {k: float(v) for k, v in trainer.get_metrics_result().items()}
+
+    saved, cost = time.monotonic(), 0.0
+    total, before = recipe.epochs * steps, first * steps + step
+    with bar(text(first), total, progress, before) as advance:
+        for epoch in range(first, recipe.epochs):
+            for now in epochs.stretches(epoch, step):
+                if progress:
+                    words = f"{text(epoch)}, accuracy {logs()['accuracy']:.4f}"
+                    advance(now - step, words)
+                step = now
+                last = (epoch + 1, now) == (recipe.epochs, steps)
+                since = time.monotonic() - saved
+                if state is not None and (last or since >= min(cost / SHARE, LOSS)):
+                    start = time.monotonic()
+                    at = (epoch + 1, 0) if now == steps else (epoch, now)
+                    saving.save_weights(trainer, state, *at)
+                    saved = time.monotonic()
+                    cost = saved - start
+            step = 0
+    return logs()
+
+
 def trained(
     recipe: Recipe, dataset: Dataset, seed: int, output: PathLike, progress: bool
 ) -> keras.Model:
     """Returns the model of a recipe, found finished in a folder or trained there."""
-    path = claim(output, recipe, seed) / "model.keras"
+    path = claim(output, recipe, seed, dataset) / "model.keras"
     if path.exists():
         with seeded(seed):  # Keras draws initial weights before it loads others.
             model = saving.load_model(path)
@@ -124,7 +134,9 @@ def trained(
     return model
 
 
-def claim(folder: PathLike, recipe: Recipe, seed: int) -> pathlib.Path:
+def claim(
+    folder: PathLike, recipe: Recipe, seed: int, dataset: Dataset
+) -> pathlib.Path:
     """Returns the folder, as that of one training from now on.
 
     With Adam, whose rate does not depend on the number of epochs, it may become one
@@ -133,7 +145,8 @@ def claim(folder: PathLike, recipe: Recipe, seed: int) -> pathlib.Path:
     Raises:
         InputError: If it is that of another one.
     """
-    settings = {**dataclasses.asdict(recipe), "seed": seed}
+    images = len(dataset.train)
+    settings = {**dataclasses.asdict(recipe), "seed": seed, "train_images": images}
     meta = files.output_folder(folder) / "recipe.json"
     if meta.exists() and recipe.optimizer == "adam":
         found = json.loads(meta.read_text())
@@ -145,22 +158,22 @@ def claim(folder: PathLike, recipe: Recipe, seed: int) -> pathlib.Path:
     return files.claim(folder, meta.name, settings)
 
 
-def _finished_epochs(
+def _progress(
     recipe: Recipe, dataset: Dataset, trainer: keras.Model, state: pathlib.Path
-) -> int:
-    """Loads the state of a training, and returns how many epochs it has behind it."""
+) -> tuple[int, int]:
+    """Loads the state of a training, and returns the epochs and steps behind it."""
     if not state.exists():
-        return 0
-    epochs = saving.load_weights(trainer, state)
+        return 0, 0
+    epochs, step = saving.load_weights(trainer, state)
     if epochs is not None:
-        return epochs
+        return epochs, step
     if recipe.dtype_policy == "mixed_float16":
         raise InputError(
             "`checkpoint` must say how many epochs are finished: in mixed_float16 "
             "updates may have been skipped, and don't tell it. "
             f"Received: {state}, without that number, of keras_gce 0.1"
         )
-    return _epochs_of_updates(recipe, dataset, trainer)
+    return _epochs_of_updates(recipe, dataset, trainer), 0
 
 
 def _epochs_of_updates(recipe: Recipe, dataset: Dataset, model: keras.Model) -> int:

@@ -121,7 +121,8 @@ class Wrapper(keras.Model):
         if self.looks:
             x = self._look_at_first(x, y)
         history = super().fit(x, y, *args, **kwargs)
-        self._warn_at_chance(history)
+        found = {name: values[-1] for name, values in history.history.items() if values}
+        self.warn_at_chance(found)
         return history
 
     def look(self, x: Any, y: Any) -> None:
@@ -171,15 +172,20 @@ class Wrapper(keras.Model):
         # DataLoader begin anew.
         return _again(first, batches) if batches is x else x
 
-    def _warn_at_chance(self, history: keras.callbacks.History) -> None:
+    def warn_at_chance(self, logs: dict[str, float]) -> None:
+        """Warns where a training has ended at chance; `fit` does.
+
+        Args:
+            logs: Dict of the metrics of the last epoch.
+        """
         chance = 1 / self.num_classes
         # The share of the greatest class may be somewhat above 1 / K.
         most = chance + min(0.05 * (1 - chance), 0.5 * chance)
-        for name, values in history.history.items():
-            if name.endswith("accuracy") and not name.startswith("val_") and values:
-                if values[-1] < most:
+        for name, value in logs.items():
+            if name.endswith("accuracy") and not name.startswith("val_"):
+                if value < most:
                     warnings.warn(
-                        f"Training has stayed at chance: {name} {values[-1]:.1%} of "
+                        f"Training has stayed at chance: {name} {value:.1%} of "
                         f"{self.num_classes} classes. {self._advice}"
                         + faq("training-stays-at-chance"),
                         stacklevel=3,

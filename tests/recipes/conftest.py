@@ -5,6 +5,7 @@ from recipes import tiny
 
 from keras_gce import datasets
 from keras_gce.recipes import networks
+from keras_gce.recipes.epochs import Epochs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,12 +29,12 @@ def few(data, monkeypatch):
 
 @pytest.fixture
 def epochs(monkeypatch):
-    """A list that grows by one for each epoch that is trained."""
-    seeds, batches = [], datasets.Split.batches
+    """A list of the epochs that are trained, if only in part."""
+    numbers, stretches = [], Epochs.stretches
 
-    def counted(split, *args, shuffle=False, **settings):
-        seeds.extend([settings.get("seed")] * shuffle)
-        return batches(split, *args, shuffle=shuffle, **settings)
+    def counted(self, epoch, step=0):
+        numbers.append(epoch)
+        return stretches(self, epoch, step)
 
-    monkeypatch.setattr(datasets.Split, "batches", counted)
-    return seeds
+    monkeypatch.setattr(Epochs, "stretches", counted)
+    return numbers

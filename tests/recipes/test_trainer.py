@@ -1,5 +1,6 @@
 """Training a recipe's model: killed, continued, found; and nothing else touched."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -28,6 +29,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Training has stayed at chance")
 STATE = "training.weights.h5"
 
 
+@pytest.fixture(autouse=True)
+def saved_soon(monkeypatch):
+    """The state is written after each stretch, and each is one step: three an epoch."""
+    monkeypatch.setattr(trainer, "LOSS", 0.0)
+    monkeypatch.setattr(recipes.epochs, "STRETCH", 0.0)
+
+
 @pytest.fixture(scope="module")
 def whole(data):
     """A function: the model of a recipe, trained without a break; once for all."""
@@ -51,14 +59,17 @@ def one_epoch(finished, tmp_path):
 def test_a_killed_training_ends_as_one_that_was_not(data, tmp_path, whole, epochs):
     script = pathlib.Path(__file__).with_name("killed.py")
     process = subprocess.run(
-        [sys.executable, script, tmp_path], stderr=subprocess.PIPE, text=True
+        [sys.executable, script, tmp_path, "5"], stderr=subprocess.PIPE, text=True
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
     recipe = tiny.adversarial()
     expected = whole(recipe)
     epochs.clear()
+    # In the middle of the second epoch.
+    with h5py.File(tmp_path / STATE) as file:
+        assert (file.attrs["epochs"], file.attrs["steps"]) == (1, 1)
     resumed = recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
-    assert len(epochs) == 2
+    assert epochs == [1, 2]
     same_weights(expected, resumed)
 
 
@@ -67,8 +78,8 @@ def test_a_killed_training_ends_as_one_that_was_not(data, tmp_path, whole, epoch
 def test_an_interrupted_training_resumes(loss, data, tmp_path, monkeypatch, whole):
     recipe, save = tiny.recipe(loss, epochs=2), saving.save_weights
 
-    def interrupted(model, path, epochs):
-        save(model, path, epochs)
+    def interrupted(model, path, epochs, steps):
+        save(model, path, epochs, steps)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -152,7 +163,7 @@ def test_skipped_updates_are_no_missing_epochs(data, tmp_path, monkeypatch, epoc
     # After the weights are written, before they count: no epoch is finished, then one
     # more each time.
     assert killed(STATE) == 1
-    assert [killed(STATE, nth=2) for _ in range(2)] == [2, 2]
+    assert [killed(STATE, nth=4) for _ in range(2)] == [2, 2]
     # And after the last epoch, before the model.
     assert killed("model.keras") == 1
     assert killed("model.keras") == 0
@@ -270,6 +281,36 @@ def test_a_damaged_checkpoint_is_named(data, tmp_path):
         )
 
 
+@pytest.mark.integration
+def test_what_is_written_costs_a_share_of_the_time(data, tmp_path, monkeypatch):
+    """No more often than that, but at the end in any case."""
+    saves = []
+
+    def saved(model, path, epochs, steps):
+        saves.append((epochs, steps))
+
+    monkeypatch.setattr(saving, "save_weights", saved)
+    clock = iter(range(10_000))
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: float(next(clock)))
+    # Each look at the clock is a second: a save takes one, the next may come 33 later.
+    monkeypatch.setattr(trainer, "LOSS", 120.0)
+    recipe = tiny.recipe("crossentropy", epochs=15)
+    recipes.train(recipe, data, checkpoint=tmp_path, progress=False)
+    assert saves[-1] == (15, 0) and len(saves) == 3
+    saves.clear()
+    monkeypatch.setattr(trainer, "LOSS", 5.0)  # A kill may cost less than that share.
+    recipes.train(recipe, data, checkpoint=tmp_path / "other", progress=False)
+    assert saves[-1] == (15, 0) and len(saves) > 6
+
+
+def test_other_training_images_are_another_training(data, one_epoch):
+    fewer = dataclasses.replace(data, train=data.train.take(60))
+    with pytest.raises(InputError, match="train_images"):
+        trainer.trained(
+            tiny.recipe("crossentropy", epochs=1), fewer, 0, one_epoch, False
+        )
+
+
 def test_recipe_json_keeps_its_form(one_epoch):
     """Of runs made before, which have to be found again."""
     found = json.loads((one_epoch / "recipe.json").read_text())
@@ -289,4 +330,5 @@ def test_recipe_json_keeps_its_form(one_epoch):
         "warmup_epochs": 0.0,
         "dtype_policy": None,
         "seed": 0,
+        "train_images": 90,
     }

@@ -263,9 +263,7 @@ def test_staying_at_chance_warns(images):
 def test_the_warning_speaks_of_200_classes(accuracy, warns, recwarn):
     # 0.5% is chance there; 2% is four times that, and was warned of.
     wrapped = weak(flat(200))
-    history = keras.callbacks.History()
-    history.history = {"accuracy": [accuracy]}
-    wrapped._warn_at_chance(history)
+    wrapped.warn_at_chance({"loss": 1.0, "accuracy": accuracy})
     messages = [str(w.message) for w in recwarn if "chance" in str(w.message)]
     assert [("200 classes" in m, "warmup_steps" in m) for m in messages] == [
         (True, True)
@@ -274,9 +272,7 @@ def test_the_warning_speaks_of_200_classes(accuracy, warns, recwarn):
 
 def test_the_warning_does_not_advise_what_was_given(recwarn):
     wrapped = AdversarialModel(flat(), WEAK, warmup_steps=10)
-    history = keras.callbacks.History()
-    history.history = {"accuracy": [0.1]}
-    wrapped._warn_at_chance(history)
+    wrapped.warn_at_chance({"accuracy": 0.1})
     (message,) = [str(w.message) for w in recwarn if "chance" in str(w.message)]
     assert "warmup_steps" not in message and "smaller `eps`" in message
 
