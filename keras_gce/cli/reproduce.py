@@ -1,6 +1,7 @@
 """`keras-gce reproduce`."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_gce import names
@@ -57,6 +58,14 @@ def add(commands: options.Commands) -> None:
     )
     options.add_dtype_policy(parser)
     parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL.keras",
+        help="models that exist, one for each loss of the table or the figure, in any "
+        "order, in place of training; their losses are checked, and a JSON file beside "
+        "a model says where it comes from",
+    )
+    parser.add_argument(
         "--output",
         help="folder; without it keras_gce_output/DATASET, or keras_gce_output/figures",
     )
@@ -79,7 +88,12 @@ def run(args: argparse.Namespace) -> None:
 def _reproduction(args: argparse.Namespace, output: str) -> "Reproduction":
     from keras_gce import recipes
 
-    settings = {"epochs": args.epochs, "model": args.model, "data_dir": args.data_dir}
+    settings = {
+        "epochs": args.epochs,
+        "model": args.model,
+        "data_dir": args.data_dir,
+        "models": args.models,
+    }
     if args.what in names.FIGURES:
         return recipes.reproduce_figure(
             args.what,
@@ -117,18 +131,24 @@ def _check(args: argparse.Namespace) -> None:
         unused, reason = ("attacks",), "it is of natural images"
     elif of_losses:
         unused = ("dataset", "data_dir", "epochs", "seeds", "examples", "model")
-        unused = (*unused, "attacks", "engine", "dtype_policy")
+        unused = (*unused, "attacks", "engine", "dtype_policy", "models")
         reason = "it is of losses alone"
     elif args.what in names.FIGURES:
         unused = ("attacks", "engine", "dtype_policy")
         reason = "it is of float32 models that are not attacked"
+    _refuse(args, unused, f"{args.what} has none, {reason}")
+    if args.models is not None:
+        trained = ("epochs", "seeds", "model", "dtype_policy")
+        _refuse(args, trained, "with `--models` nothing is trained")
+
+
+def _refuse(args: argparse.Namespace, unused: Sequence[str], reason: str) -> None:
     for name in unused:
         value = getattr(args, name)
         if value is not None:
-            shown = ",".join(value) if name == "attacks" else value
+            shown = ",".join(value) if isinstance(value, (list, tuple)) else value
             raise InputError(
-                f"`--{name.replace('_', '-')}`: {args.what} has none, {reason}. "
-                f"Received: {shown}"
+                f"`--{name.replace('_', '-')}`: {reason}. Received: {shown}"
             )
 
 

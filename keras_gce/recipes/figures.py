@@ -16,11 +16,11 @@ from keras_gce.errors import InputError
 from keras_gce.features import penultimate_features, silhouette_values, tsne
 from keras_gce.files import PathLike
 from keras_gce.names import FIGURES
+from keras_gce.recipes.given import Source, described
 from keras_gce.recipes.loss_figures import figure2, figure3
-from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.reproduction import LOSS_NAMES, Figure, mean
 from keras_gce.recipes.runs import over_seeds
-from keras_gce.recipes.trainer import trained
 
 __all__ = ["reproduce_figure"]
 
@@ -58,6 +58,7 @@ def reproduce_figure(
     examples: int = 1000,
     model: str | None = None,
     data_dir: PathLike | None = None,
+    models: Sequence[PathLike] | None = None,
     progress: bool = True,
 ) -> Figure:
     """Re-makes a figure of the paper.
@@ -83,6 +84,11 @@ def reproduce_figure(
         examples: Number of test images, >= 20; the first ones. Defaults to 1000.
         model: Name of another network. Defaults to `None`: the paper's.
         data_dir: Folder of the datasets. Defaults to `None`.
+        models: Paths of models that exist, in place of training; one for each of the
+            two losses, in any order. Their losses are checked, and the
+            caption says where they come from: a JSON file beside a model,
+            its own name with `.json`. `epochs`, `seeds` and `model` are then
+            unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:
@@ -125,15 +131,15 @@ def reproduce_figure(
     test = dataset.test.take(min(examples, len(dataset.test)))
 
     def measure(
-        recipe: Recipe, seed: int, folder: pathlib.Path
+        source: Source, network: keras.Model, folder: pathlib.Path
     ) -> tuple[_Features, str]:
-        found = _measured(trained(recipe, dataset, seed, folder, progress), test)
+        found = _measured(network, test)
         return (
             found,
             f"accuracy {found.accuracy:.2%}, silhouette {found.silhouette:.3f}",
         )
 
-    runs = over_seeds(recipes, seeds, output, measure, progress)
+    runs = over_seeds(recipes, seeds, output, dataset, measure, models, progress)
     made = _figure(figure, runs, test.labels, dataset.class_names)
     made.write(output)
     return made
@@ -163,7 +169,7 @@ def _measured(network: keras.Model, test: datasets.Split) -> _Features:
 
 def _figure(
     name: str,
-    runs: dict[Recipe, list[_Features]],
+    runs: dict[Source, list[_Features]],
     labels: np.ndarray,
     class_names: Sequence[str],
 ) -> Figure:
@@ -173,8 +179,8 @@ def _figure(
     if len(first) > 1:
         spread = "; mean ± standard deviation over the seeds, the picture is of seed 0"
     caption = (
-        f"{recipe.dataset}, {recipe.model}, {_training(recipe)}, {recipe.epochs} "
-        f"epochs, {len(first)} seed(s), the first {len(labels)} test images, natural. "
+        f"{recipe.dataset}, {described(runs)}, {len(first)} seed(s), the first "
+        f"{len(labels)} test images, natural. "
         f"Silhouette of the true classes, from -1 to 1, 1 is far apart{spread}."
     )
     rows, models = [], []
@@ -208,7 +214,7 @@ def _figure(
 
 
 def _drawn(
-    runs: dict[Recipe, list[_Features]],
+    runs: dict[Source, list[_Features]],
     labels: np.ndarray,
     class_names: Sequence[str],
 ) -> Any:
@@ -225,12 +231,6 @@ def _drawn(
             f"(t-SNE {run.silhouette_plane:.2f})"
             for name, run in of_seed_0.items()
         },
-        title=f"{recipe.dataset}, {recipe.model}, {recipe.epochs} epochs, "
-        f"{_training(recipe)},\n{len(labels)} natural test images, seed 0",
+        title=f"{recipe.dataset}, {recipe.brief(0)},\n"
+        f"{len(labels)} natural test images",
     )
-
-
-def _training(recipe: Recipe) -> str:
-    if recipe.eps is None:
-        return "natural training"
-    return f"adversarial training (PGD, linf, eps {recipe.eps:g})"

@@ -70,10 +70,33 @@ class Recipe:
         return name if self.dtype_policy is None else f"{name}-{self.dtype_policy}"
 
     @property
-    def length(self) -> str:
-        """How long is trained, and in which precision, in words."""
+    def described(self) -> str:
+        """What is trained, how and how long, in words; not with which loss."""
         policy = f" in {self.dtype_policy}" if self.dtype_policy else ""
-        return f"{self.epochs} epochs{policy}"
+        training = ""
+        if self.eps is not None:
+            training = (
+                f"PGD adversarial training (eps {self.eps:g}, {self.steps} steps of "
+                f"{self.step_size:g}, eps grown over the first {self.warmup_epochs:g} "
+                "epoch(s)), "
+            )
+        return f"{self.model}, {training}{self.epochs} epochs{policy}"
+
+    def brief(self, seed: int) -> str:
+        """Returns the same of one run in a few words, for a picture's title."""
+        training = "natural training"
+        if self.eps is not None:
+            training = f"adversarial training (PGD, linf, eps {self.eps:g})"
+        return f"{self.model}, {self.epochs} epochs, {training}, seed {seed}"
+
+    @property
+    def version(self) -> str:
+        """What tells its model from an earlier one of its folder, of fewer epochs."""
+        return f"epochs{self.epochs}"
+
+    def folder(self, seed: int) -> str:
+        """Returns the name of the folder of one run."""
+        return f"{self.name}-seed{seed}"
 
 
 def recipe_for(

@@ -5,17 +5,20 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import keras
+
 from keras_gce import datasets, evaluation, files
 from keras_gce.attacks import Attack
 from keras_gce.checks import check_integer, check_seed
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.progress import say
+from keras_gce.recipes.given import Source, given_models
 from keras_gce.recipes.paper_attacks import paper_attacks
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.recipes.trainer import trained
 
-__all__ = ["over_seeds", "run"]
+__all__ = ["attacked", "chosen_attacks", "over_seeds", "run"]
 
 Result = TypeVar("Result")
 
@@ -24,29 +27,43 @@ def over_seeds(
     recipes: Sequence[Recipe],
     seeds: int,
     output: pathlib.Path,
-    measure: Callable[[Recipe, int, pathlib.Path], tuple[Result, str]],
-    progress: bool,
-) -> dict[Recipe, list[Result]]:
-    """Runs each recipe with each seed: all of them with 0, then all with 1, ...
+    dataset: datasets.Dataset,
+    measure: Callable[[Source, keras.Model, pathlib.Path], tuple[Result, str]],
+    models: Sequence[PathLike] | None = None,
+    progress: bool = True,
+) -> dict[Source, list[Result]]:
+    """Measures each recipe's model with each seed: all with 0, then all with 1, ...
 
     Args:
         recipes: The recipes.
-        seeds: Number of seeds.
+        seeds: Number of seeds; of models that exist it is one.
         output: Folder in which each run has one of its own, by the recipe's name.
-        measure: Function `(recipe, seed, folder)` of one run: what came of it, and
+        dataset: The `Dataset` to train on.
+        measure: Function `(source, model, folder)` of one run: what came of it, and
             the same in a few words.
-        progress: Whether those words are said on stderr.
+        models: Paths of models that exist, in place of those that the recipes train;
+            see `given_models`. Defaults to `None`.
+        progress: Whether progress and those words are said on stderr. Defaults to
+            `True`.
 
     Returns:
-        Dict of the recipe -> what came of it, a list with one for each seed.
+        Dict of the recipe, or the `GivenModel`, -> what came of it, a list with one for
+        each seed.
     """
-    results: dict[Recipe, list[Result]] = {recipe: [] for recipe in recipes}
+    sources: Sequence[Source] = recipes
+    if models is not None:
+        sources, seeds = given_models(models, recipes), 1
+    results: dict[Source, list[Result]] = {source: [] for source in sources}
     for seed in range(seeds):
-        for recipe, group in results.items():
-            folder = output / f"{recipe.name}-seed{seed}"
-            result, words = measure(recipe, seed, folder)
+        for source, group in results.items():
+            folder = output / source.folder(seed)
+            if isinstance(source, Recipe):
+                model = trained(source, dataset, seed, folder, progress)
+            else:
+                model = source.load()
+            result, words = measure(source, model, files.output_folder(folder))
             group.append(result)
-            say(f"{recipe.dataset}, {recipe.name}, seed {seed}: {words}", progress)
+            say(f"{source.dataset}, {folder.name}: {words}", progress)
     return results
 
 
@@ -96,16 +113,35 @@ def run(
     """
     check_seed(seed)
     check_integer("examples", examples, least=1)
-    chosen, part = _chosen(recipe, engine, table, attacks)
+    chosen_attacks(recipe, engine, table, attacks)  # Refuses before the work.
     output = files.output_folder(output)
     if dataset is None:
         dataset = datasets.load(recipe.dataset, data_dir=data_dir, validation=0)
+    model = trained(recipe, dataset, seed, output, progress)
+    return attacked(
+        recipe, model, output, dataset, examples, engine, table, attacks, progress
+    )
+
+
+def attacked(
+    source: Source,
+    model: keras.Model,
+    output: pathlib.Path,
+    dataset: datasets.Dataset,
+    examples: int,
+    engine: str,
+    table: str,
+    attacks: Sequence[str] | None,
+    progress: bool,
+) -> evaluation.RobustnessReport:
+    """Runs a table's attacks on a model, and keeps the report; see `run`."""
+    chosen, part = chosen_attacks(source, engine, table, attacks)
+    parts = filter(None, [table, engine, str(examples), source.version, *part])
     report = evaluation.evaluate(
-        trained(recipe, dataset, seed, output, progress),
+        model,
         dataset.test.take(min(examples, len(dataset.test))),
         chosen,
-        checkpoint=output
-        / "-".join([table, engine, str(examples), f"epochs{recipe.epochs}", *part]),
+        checkpoint=output / "-".join(parts),
         progress=progress,
         diagnostics=False,  # A table shows rows.
     )
@@ -114,8 +150,8 @@ def run(
     return report
 
 
-def _chosen(
-    recipe: Recipe, engine: str, table: str, names: Sequence[str] | None
+def chosen_attacks(
+    recipe: Source, engine: str, table: str, names: Sequence[str] | None
 ) -> tuple[list[Attack], list[str]]:
     """Returns the attacks of a table to run, and their names if they are not all."""
     attacks = paper_attacks(recipe.dataset, engine=engine, table=table)

@@ -2,18 +2,21 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
+
+import keras
 
 from keras_gce import datasets, files
 from keras_gce.checks import check_integer
+from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
+from keras_gce.recipes.given import Source, described
 from keras_gce.recipes.paper_results import ALPHAS, ERRORS, beside
-from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.reproduction import Reproduction, markdown_table, mean
 from keras_gce.recipes.runs import over_seeds
-from keras_gce.recipes.trainer import trained
-from keras_gce.seeds import seeded
 
 __all__ = ["ErrorTable", "reproduce_table2"]
 
@@ -24,11 +27,12 @@ class ErrorTable(Reproduction):
 
     Args:
         name: `"table2"`.
-        errors: Dict of the recipe -> list of the error in %, one for each seed.
+        errors: Dict of the recipe, or of the model that was given, -> list of the
+            error in %, one for each seed.
         n_examples: Number of test images.
     """
 
-    errors: dict[Recipe, list[float]]
+    errors: dict[Source, list[float]]
     n_examples: int
 
     def to_markdown(self) -> str:
@@ -37,8 +41,8 @@ class ErrorTable(Reproduction):
         dataset, column = beside(recipe.dataset)
         spread = ", mean ± standard deviation over the seeds" if len(first) > 1 else ""
         head = (
-            f"{recipe.dataset}, {recipe.model}, {recipe.length}, {len(first)} seed(s), "
-            f"all {self.n_examples} test images. Error % without attack{spread}."
+            f"{recipe.dataset}, {described(self.errors)}, {len(first)} seed(s), all "
+            f"{self.n_examples} test images. Error % without attack{spread}."
         )
         columns = ["loss", column, "here"]
         names = ["cross-entropy", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5"]
@@ -66,13 +70,14 @@ def reproduce_table2(
     model: str | None = None,
     dtype_policy: str | None = None,
     data_dir: PathLike | None = None,
+    models: Sequence[PathLike] | None = None,
     progress: bool = True,
 ) -> ErrorTable:
     """Re-runs the paper's Table 2: the test error of cross-entropy and of GCE.
 
     Trains a model with cross-entropy and one with GCE at each alpha (1/2, 1/3, 1/4,
-    1/5) for each seed. Models and finished epochs are kept in `output`; the same call
-    continues there, and Table 3 shares the models.
+    1/5) for each seed, or takes `models`. Models and finished epochs are kept in
+    `output`; the same call continues there, and Table 3 shares the models.
 
     Args:
         dataset_name: `"mnist"`, `"cifar10"`, `"cifar100"`, `"tiny_imagenet"`, or
@@ -83,6 +88,11 @@ def reproduce_table2(
         model: Name of another network. Defaults to `None`: the paper's.
         dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
+        models: Paths of models that exist, in place of training; one for each of the
+            five losses, in any order. Their losses are checked, and the
+            table's first line says where they come from: a JSON file beside a model,
+            its own name with `.json`. `epochs`, `seeds`, `model` and `dtype_policy`
+            are then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:
@@ -110,16 +120,16 @@ def reproduce_table2(
         for alpha in ALPHAS
     ]
 
-    def measure(recipe: Recipe, seed: int, folder: pathlib.Path) -> tuple[float, str]:
-        network = trained(recipe, dataset, seed, folder, progress)
-        with seeded(seed):  # PyTorch's loader draws.
-            _, accuracy = network.evaluate(dataset.test.batches(500), verbose=0)
-        error = 100 * (1 - accuracy)
+    def measure(
+        source: Source, network: keras.Model, folder: pathlib.Path
+    ) -> tuple[float, str]:
+        right = Classifier(network).right(*dataset.test.arrays())
+        error = 100 * (1 - float(right.mean()))
         return error, f"error {error:.2f}%"
 
     table = ErrorTable(
         name="table2",
-        errors=over_seeds(recipes, seeds, output, measure, progress),
+        errors=over_seeds(recipes, seeds, output, dataset, measure, models, progress),
         n_examples=len(dataset.test),
     )
     table.write(output)

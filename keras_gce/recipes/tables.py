@@ -6,20 +6,23 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
+
 from keras_gce import datasets, files
 from keras_gce.checks import check_integer
 from keras_gce.evaluation import AttackResult, RobustnessReport
 from keras_gce.files import PathLike
+from keras_gce.recipes.given import Source, described
 from keras_gce.recipes.paper_attacks import ITERATIONS, paper_attacks
 from keras_gce.recipes.paper_results import ACCURACIES, TABLE_LOSSES, beside
-from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.recipe import recipe_for
 from keras_gce.recipes.reproduction import (
     LOSS_NAMES,
     Reproduction,
     markdown_table,
     mean,
 )
-from keras_gce.recipes.runs import over_seeds, run
+from keras_gce.recipes.runs import attacked, chosen_attacks, over_seeds
 
 __all__ = ["Table", "reproduce"]
 
@@ -31,11 +34,12 @@ class Table(Reproduction):
     Args:
         name: `"table3"`, `"table4"`, `"table5"` or `"table6"`.
         engine: `"cleverhans"` or `"keras_gce"`.
-        reports: Dict of the recipe -> list of its reports, one for each seed.
+        reports: Dict of the recipe, or of the model that was given, -> list of its
+            reports, one for each seed.
     """
 
     engine: str
-    reports: dict[Recipe, list[RobustnessReport]]
+    reports: dict[Source, list[RobustnessReport]]
 
     def to_markdown(self) -> str:
         """Returns the accuracies beside the paper's, as Markdown."""
@@ -67,16 +71,17 @@ def reproduce(
     model: str | None = None,
     dtype_policy: str | None = None,
     data_dir: PathLike | None = None,
+    models: Sequence[PathLike] | None = None,
     progress: bool = True,
 ) -> Table:
     """Re-runs a table of the paper that has accuracies under attacks.
 
-    Trains a model with each of the table's losses for each seed, and attacks them
-    under all three threat models at once; of JSMA and C&W, which know none of them,
-    the table also has what their accuracy does not say: how often the target class
-    was reached, and at what distortion. Models, finished epochs and batches, and
-    reports are kept in `output`; the same call continues there, and tables of the
-    same dataset share models in the same folder.
+    Trains a model with each of the table's losses for each seed, or takes `models`,
+    and attacks them under all three threat models at once; of JSMA and C&W, which know
+    none of them, the table also has what their accuracy does not say: how often the
+    target class was reached, and at what distortion. Models, finished epochs and
+    batches, and reports are kept in `output`; the same call continues there, and tables
+    of the same dataset share models in the same folder.
 
     Args:
         table: `"table3"`, `"table4"` (PGD on the larger datasets), `"table5"` (with
@@ -94,6 +99,11 @@ def reproduce(
         model: Name of another network. Defaults to `None`: the paper's.
         dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
+        models: Paths of models that exist, in place of training; one for each of the
+            table's losses (and radii), in any order. Their losses are checked, and the
+            table's first line says where they come from: a JSON file beside a model,
+            its own name with `.json`. `epochs`, `seeds`, `model` and `dtype_policy`
+            are then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:
@@ -110,56 +120,49 @@ def reproduce(
     dataset = datasets.load(dataset_name, data_dir=data_dir, validation=0)
 
     def measure(
-        recipe: Recipe, seed: int, folder: pathlib.Path
+        source: Source, network: keras.Model, folder: pathlib.Path
     ) -> tuple[RobustnessReport, str]:
-        report = run(
-            recipe,
+        report = attacked(
+            source,
+            network,
             folder,
-            seed=seed,
-            examples=examples,
-            engine=engine,
-            table=table,
-            attacks=attacks,
-            dataset=dataset,
-            progress=progress,
+            dataset,
+            examples,
+            engine,
+            table,
+            attacks,
+            progress,
         )
         return report, f"clean accuracy {report.clean_accuracy:.2%}"
 
     adversarial = table == "table6"
-    reports: dict[Recipe, list[RobustnessReport]] = {}
-    for eps in [attack.eps for attack in paper] if adversarial else [None]:
-        recipes = [
-            recipe_for(
-                dataset_name,
-                loss,
-                model=model,
-                epochs=epochs,
-                adversarial=adversarial,
-                eps=eps,
-                dtype_policy=dtype_policy,
-            )
-            for loss in TABLE_LOSSES[table]
-        ]
-        reports |= over_seeds(recipes, seeds, output, measure, progress)
+    recipes = [
+        recipe_for(
+            dataset_name,
+            loss,
+            model=model,
+            epochs=epochs,
+            adversarial=adversarial,
+            eps=eps,
+            dtype_policy=dtype_policy,
+        )
+        for eps in ([attack.eps for attack in paper] if adversarial else [None])
+        for loss in TABLE_LOSSES[table]
+    ]
+    chosen_attacks(recipes[0], engine, table, attacks)
+    reports = over_seeds(recipes, seeds, output, dataset, measure, models, progress)
     made = Table(name=table, engine=engine, reports=reports)
     made.write(output)
     return made
 
 
-def _section(table: str, reports: dict[Recipe, list[RobustnessReport]]) -> str:
+def _section(table: str, reports: dict[Source, list[RobustnessReport]]) -> str:
     """Returns a table beside the paper's figures, for all three threat models."""
     runs, (recipe, *_) = list(reports.values()), reports
     first, seeds = runs[0][0], len(runs[0])
     dataset, column = beside(recipe.dataset)
     paper = ACCURACIES[table][dataset]
     names = " / ".join(LOSS_NAMES[recipe.loss] for recipe in reports)
-    training = ""
-    if recipe.eps is not None:
-        training = (
-            f"PGD adversarial training (eps {recipe.eps:g}, {recipe.steps} steps of "
-            f"{recipe.step_size:g}, eps grown over the first {recipe.warmup_epochs:g} "
-            "epoch(s)), "
-        )
     clean = [mean([100 * r.clean_accuracy for r in group]) for group in runs]
     columns = [
         "attack",
@@ -189,9 +192,9 @@ def _section(table: str, reports: dict[Recipe, list[RobustnessReport]]) -> str:
             ]
         )
     lines = [
-        f"{recipe.dataset}, {recipe.model}, {training}{recipe.length}, {seeds} "
-        f"seed(s), {len(first.clean)} test images. Accuracy % under attack, of the "
-        f"model trained with {names}"
+        f"{recipe.dataset}, {described(reports)}, {seeds} seed(s), "
+        f"{len(first.clean)} test images. Accuracy % under attack, of the model "
+        f"trained with {names}"
         f"{', mean ± standard deviation over the seeds' * (seeds > 1)}.",
         "",
         f"Without attack: {' / '.join(clean)}.",

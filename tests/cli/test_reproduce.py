@@ -24,6 +24,17 @@ def test_wrong_input(refused, tmp_path):
         ("fgsm", "reproduce", "table2", *on_digits, "--attacks", "fgsm"),
         ("cifar100", "reproduce", "table3", "--dataset", "cifar100"),
         (
+            "Received: 3",
+            *("reproduce", "table3", *on_digits, "--epochs", "3"),
+            *("--models", "a.keras", "b.keras"),
+        ),
+        (
+            "a.keras, no file",
+            *("reproduce", "table3", *on_digits, "--models", "a.keras", "b.keras"),
+            *("--output", str(tmp_path / "models")),
+        ),
+        ("a.keras", "reproduce", "figure2", "--models", "a.keras"),
+        (
             "file",
             *("reproduce", "table3", *on_digits),
             *("--output", str(blocked / "folder")),
@@ -33,7 +44,7 @@ def test_wrong_input(refused, tmp_path):
         assert received in line, line
 
 
-OURS = {"epochs": None, "model": None, "data_dir": None}
+OURS = {"epochs": None, "model": None, "data_dir": None, "models": None}
 TABLE = {**OURS, "dtype_policy": None}
 CHOSEN = ["--epochs", "3", "--model", "small_cnn", "--data-dir", "data"]
 CHOSEN += ["--seeds", "5"]

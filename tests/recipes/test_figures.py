@@ -39,7 +39,7 @@ def test_figure1_shares_its_models_and_resumes(capsys, tmp_path, few, monkeypatc
     assert cli.main([*arguments, "--seeds", "2"]) == 0
     out, err = capsys.readouterr()
     assert "±" in out and out.startswith((tmp_path / "figure1.md").read_text())
-    assert "digits, crossentropy, seed 1: accuracy" in err and "seed 1:" not in out
+    assert "digits, crossentropy-seed1: accuracy" in err and "seed1:" not in out
     numbers = json.loads((tmp_path / "figure1.json").read_text())
     assert numbers["examples"] == 30
     assert [model["recipe"]["loss"] for model in numbers["models"]] == [
@@ -75,7 +75,7 @@ def test_figure4_trains_adversarially(tmp_path, few):
     settings = {"model": "small_cnn", "epochs": 1, "examples": 30, "progress": False}
     with pytest.warns(UserWarning, match="stayed at chance"):
         figure = recipes.reproduce_figure("figure4", "digits", tmp_path, **settings)
-    assert "adversarial training (PGD, linf, eps 0.02)" in figure
+    assert "PGD adversarial training (eps 0.02, 40 steps" in figure
     assert (tmp_path / "crossentropy-eps0.02-seed0" / "model.keras").exists()
     assert Image.open(tmp_path / "figure4.png").size[0] == 1400
     assert str(figure) == (tmp_path / "figure4.md").read_text()

@@ -45,7 +45,11 @@ def test_names():
     settings = {"adversarial": True, "dtype_policy": "mixed_bfloat16"}
     recipe = recipes.recipe_for("cifar10", "crossentropy", **settings)
     assert recipe.name == "crossentropy-eps0.04-mixed_bfloat16"
-    assert recipe.length == "200 epochs in mixed_bfloat16"
+    assert recipe.described == (
+        "resnet56, PGD adversarial training (eps 0.04, 10 steps of 0.01, eps grown "
+        "over the first 1 epoch(s)), 200 epochs in mixed_bfloat16"
+    )
+    assert recipe.folder(3) == recipe.name + "-seed3"
     # What the command line offers.
     assert recipes.LOSSES is names.LOSSES
     assert recipes.DTYPE_POLICIES is names.DTYPE_POLICIES
