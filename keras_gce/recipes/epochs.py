@@ -13,7 +13,7 @@ from keras_gce.checks import State
 from keras_gce.datasets.augmentation import cropped, draws
 from keras_gce.recipes.recipe import Recipe
 
-__all__ = ["Epochs"]
+__all__ = ["Epochs", "build"]
 
 # Seconds that a stretch of steps should take: few enough for a bar that moves and for
 # Ctrl-C, enough for what the host does between two of them not to be seen.
@@ -40,7 +40,7 @@ class Epochs:
     ) -> None:
         self._trainer, self._recipe, self._seed = trainer, recipe, seed
         self._count = len(split)
-        _build(trainer, split)
+        build(trainer, *split.take(1).arrays())
         data = (split.images, split.labels)
         self._train = backend.training_loop(trainer, _batch, data)
         self._length = 1
@@ -102,10 +102,10 @@ def _batch(data: Any, rows: State) -> State:
     return values, ops.take(labels, index, axis=0)
 
 
-def _build(trainer: keras.Model, split: datasets.Split) -> None:
+def build(trainer: keras.Model, images: Any, labels: Any) -> None:
     """Makes the variables of optimizer and metrics, which a loop can't make."""
     if not trainer.optimizer.built:  # Or one that scales the loss begins anew.
         trainer.optimizer.build(trainer.trainable_variables)
-    images, labels = map(ops.convert_to_tensor, split.take(1).arrays())
+    images, labels = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
     trainer.compute_metrics(images, labels, trainer(images, training=False), None)
     trainer.reset_metrics()

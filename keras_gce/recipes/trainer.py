@@ -22,7 +22,7 @@ __all__ = ["claim", "train", "trained"]
 
 # Weights are written no more often than so that this share of the time goes there, and
 # at least so often that a kill costs this many seconds.
-SHARE, LOSS = 0.03, 120.0
+SHARE, LOSS = 0.02, 120.0
 
 
 def train(
