@@ -61,9 +61,9 @@ def add(commands: options.Commands) -> None:
         "--models",
         nargs="+",
         metavar="MODEL.keras",
-        help="models that exist, one for each loss of the table or the figure, in any "
-        "order, in place of training; their losses are checked, and a JSON file beside "
-        "a model says where it comes from",
+        help="models that exist, one for each loss of the table or the figure (some "
+        "may be missing), in any order, in place of training; their losses are "
+        "checked, and a JSON file beside a model says where it comes from",
     )
     parser.add_argument(
         "--output",

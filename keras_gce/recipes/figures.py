@@ -84,11 +84,11 @@ def reproduce_figure(
         examples: Number of test images, >= 20; the first ones. Defaults to 1000.
         model: Name of another network. Defaults to `None`: the paper's.
         data_dir: Folder of the datasets. Defaults to `None`.
-        models: Paths of models that exist, in place of training; one for each of the
-            two losses, in any order. Their losses are checked, and the
-            caption says where they come from: a JSON file beside a model,
-            its own name with `.json`. `epochs`, `seeds` and `model` are then
-            unused. Defaults to `None`.
+        models: Paths of models that exist, in place of training; at most one for each
+            of the two losses, in any order. Their losses are checked, and
+            the caption says where they come from: a JSON file beside a
+            model, its own name with `.json`. `epochs`, `seeds` and `model` are
+            then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:

@@ -102,15 +102,16 @@ def given_models(
     the models were given.
 
     Args:
-        paths: Paths of `.keras` files, one for each recipe, in any order.
+        paths: Paths of `.keras` files, at most one for each recipe, in any order.
         recipes: What a table trains.
 
     Raises:
-        InputError: If a file can't be loaded, or its loss is none that is wanted, or a
-            wanted one is missing.
+        InputError: If there is none, or one can't be loaded, or its loss has no place.
     """
-    found = [_Found.of(path) for path in paths]
     wanted = ", ".join(_words(recipe) for recipe in recipes)
+    if not paths:
+        raise InputError(f"`models` must be one or more of: {wanted}. Received: none")
+    found = [_Found.of(path) for path in paths]
     chosen: dict[Recipe, _Found] = {}
     # Whose JSON file says what they are first: they leave no choice.
     for one in sorted(found, key=lambda one: one.recipe is None):
@@ -120,16 +121,10 @@ def given_models(
                 break
         else:
             raise InputError(
-                f"`models` must be one for each of: {wanted}. Received: {one.path}, "
-                f"{one.words}"
+                f"`models` must be at most one for each of: {wanted}. "
+                f"Received: {one.path}, {one.words}"
             )
-    missing = [_words(recipe) for recipe in recipes if recipe not in chosen]
-    if missing:
-        raise InputError(
-            f"`models` must be one for each of: {wanted}. Received: none for "
-            f"{', '.join(missing)}"
-        )
-    return [chosen[recipe].standing_for(recipe) for recipe in recipes]
+    return [chosen[r].standing_for(r) for r in recipes if r in chosen]
 
 
 def _words(recipe: Recipe | GivenModel) -> str:

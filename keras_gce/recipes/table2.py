@@ -46,10 +46,12 @@ class ErrorTable(Reproduction):
         )
         columns = ["loss", column, "here"]
         names = ["cross-entropy", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5"]
+        # Of models that were given, some may be missing.
+        found = {source.alpha: mean(group) for source, group in self.errors.items()}
         rows = [
-            (name, f"{figure:.2f}", mean(group))
-            for name, figure, group in zip(
-                names, ERRORS[dataset], self.errors.values(), strict=True
+            (name, f"{figure:.2f}", found.get(alpha, "–"))
+            for name, alpha, figure in zip(
+                names, (None, *ALPHAS), ERRORS[dataset], strict=True
             )
         ]
         return "\n".join([head, "", *markdown_table(columns, rows)]) + "\n"
@@ -88,11 +90,12 @@ def reproduce_table2(
         model: Name of another network. Defaults to `None`: the paper's.
         dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
-        models: Paths of models that exist, in place of training; one for each of the
-            five losses, in any order. Their losses are checked, and the
-            table's first line says where they come from: a JSON file beside a model,
-            its own name with `.json`. `epochs`, `seeds`, `model` and `dtype_policy`
-            are then unused. Defaults to `None`.
+        models: Paths of models that exist, in place of training; at most one for each
+            of the five losses, in any order. Their losses are checked, and
+            the table's first line says where they come from: a JSON file beside a
+            model, its own name with `.json`. `epochs`, `seeds`, `model` and
+            `dtype_policy` are
+            then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:

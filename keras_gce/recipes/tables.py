@@ -99,11 +99,12 @@ def reproduce(
         model: Name of another network. Defaults to `None`: the paper's.
         dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
-        models: Paths of models that exist, in place of training; one for each of the
-            table's losses (and radii), in any order. Their losses are checked, and the
-            table's first line says where they come from: a JSON file beside a model,
-            its own name with `.json`. `epochs`, `seeds`, `model` and `dtype_policy`
-            are then unused. Defaults to `None`.
+        models: Paths of models that exist, in place of training; at most one for each
+            of the table's losses (and radii), in any order. Their losses are checked, and
+            the table's first line says where they come from: a JSON file beside a
+            model, its own name with `.json`. `epochs`, `seeds`, `model` and
+            `dtype_policy` are
+            then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
 
     Returns:
@@ -161,7 +162,12 @@ def _section(table: str, reports: dict[Source, list[RobustnessReport]]) -> str:
     runs, (recipe, *_) = list(reports.values()), reports
     first, seeds = runs[0][0], len(runs[0])
     dataset, column = beside(recipe.dataset)
-    paper = ACCURACIES[table][dataset]
+    # Of models that were given, some may be missing.
+    present = [TABLE_LOSSES[table].index(source.loss) for source in reports]
+    paper = {
+        key: [figures[i] for i in present]
+        for key, figures in ACCURACIES[table][dataset].items()
+    }
     names = " / ".join(LOSS_NAMES[recipe.loss] for recipe in reports)
     clean = [mean([100 * r.clean_accuracy for r in group]) for group in runs]
     columns = [
