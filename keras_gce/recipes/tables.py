@@ -100,7 +100,7 @@ def reproduce(
         dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
         data_dir: Folder of the datasets. Defaults to `None`.
         models: Paths of models that exist, in place of training; at most one for each
-            of the table's losses (and radii), in any order. Their losses are checked, and
+            of the losses (and radii), in any order. Their losses are checked, and
             the table's first line says where they come from: a JSON file beside a
             model, its own name with `.json`. `epochs`, `seeds`, `model` and
             `dtype_policy` are
