@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_gce.backend.compiled import compiled_for, functions_of
+from keras_gce.backend.compiled import compiled_for, filled_size, functions_of
 from keras_gce.backend.tensorflow_seeds import seeded
 from keras_gce.checks import State, Tensor
 from keras_gce.errors import InputError
@@ -68,7 +68,7 @@ def run_compiled(
     """
     del jit_compile
     n = len(batch[0])
-    size = 1 << (n - 1).bit_length()
+    size = filled_size(n)
     batch = tuple(_filled(jnp.asarray(value), size) for value in batch)
     settings = {name: jnp.asarray(value) for name, value in settings.items()}
     model = classifier.model

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_gce.backend.compiled import compiled_for, functions_of
+from keras_gce.backend.compiled import compiled_for, filled_size, functions_of
 from keras_gce.backend.tensorflow_seeds import seeded
 from keras_gce.checks import State, Tensor
 
@@ -67,8 +67,9 @@ def run_compiled(
 ) -> Any:
     """Runs `fn(classifier, *batch, **settings)`, compiled once for its model and `key`.
 
-    The batch dimension is left open: batches of all sizes share one trace. The
-    model's weights are read at every call.
+    The batch dimension is left open: batches of all sizes share one trace. XLA, which
+    compiles for fixed shapes, gets them filled up with copies of their last example,
+    so that it meets few sizes. The model's weights are read at every call.
 
     Args:
         classifier: The `keras_gce.classifier.Classifier` of the model that `fn` uses.
@@ -79,7 +80,7 @@ def run_compiled(
         jit_compile: `True`, `False`, or `"auto"`: XLA where there is a GPU.
 
     Returns:
-        What `fn` returns.
+        What `fn` returns: tensors with the examples along the first axis.
     """
     batch = tuple(tf.convert_to_tensor(value) for value in batch)
     settings = {name: tf.convert_to_tensor(v) for name, v in settings.items()}
@@ -90,10 +91,10 @@ def run_compiled(
         {name: tf.TensorSpec(v.shape, v.dtype) for name, v in settings.items()},
     )
     functions = functions_of(classifier)
+    if jit_compile == "auto":
+        jit_compile = _has_gpu()
     key = (key, jit_compile, signature[0])
     if key not in functions:
-        if jit_compile == "auto":
-            jit_compile = bool(tf.config.list_physical_devices("GPU"))
         again = classifier.weakly()
         functions[key] = tf.function(
             lambda batch, settings: fn(again(), *batch, **settings),
@@ -101,7 +102,24 @@ def run_compiled(
             jit_compile=jit_compile,
             autograph=False,
         ).get_concrete_function()
-    return functions[key](batch, settings)
+    if not jit_compile:
+        return functions[key](batch, settings)
+    # XLA compiles for fixed shapes: there would be a program for each batch size.
+    n = len(batch[0])
+    batch = tuple(_filled(value, filled_size(n)) for value in batch)
+    results = functions[key](batch, settings)
+    return tf.nest.map_structure(lambda value: value[:n], results)
+
+
+def _filled(value: Tensor, size: int) -> Tensor:
+    missing = size - len(value)
+    if not missing:
+        return value
+    return tf.concat([value, tf.repeat(value[-1:], missing, axis=0)], axis=0)
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def uniform(shape: Sequence[Any], seed: Tensor) -> Tensor:
@@ -195,12 +213,11 @@ def training_loop(
     def compiled(num_columns: int) -> Callable[..., Any]:
         column = tf.TensorSpec([None, None], tf.int32)
         signature = ((column,) * num_columns, number, number)
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
         function = tf.function(
             stretch,
             input_signature=signature,
             # XLA where it is the faster one, as in `run_compiled`.
-            jit_compile=on_gpu and trainer.jit_compile,
+            jit_compile=_has_gpu() and trainer.jit_compile,
             autograph=False,
         )
         return function.get_concrete_function()
