@@ -261,8 +261,8 @@ def _perturb(
 
         target = ops.take(wrong, restart // restarts, axis=1) if targets else None
         gradient, value, z = gradient_at(now, y, target)
-        here = off_the_spot(now, gradient, attack.bounds)
-        gradient, value = ops.nan_to_num(gradient), ops.nan_to_num(value)
+        here, gradient = off_the_spot(now, gradient, attack.bounds)
+        value = ops.nan_to_num(value)
         success = succeeds(y, z, attack.targeted)
         better = ~won & (success | (value > kept_value))
         kept = choose(better, now, kept)

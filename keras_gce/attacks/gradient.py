@@ -149,12 +149,14 @@ class _GradientAttack(LossAttack):
             gradient, _, z = gradient_of(
                 classifier, lambda v: values(v, y), x_adv, self.bounds
             )
-            here = off_the_spot(x_adv, gradient, self.bounds)
+            here, gradient = off_the_spot(x_adv, gradient, self.bounds)
             if decay is not None:
-                gradient = rescale(ops.nan_to_num(gradient))
+                gradient = rescale(gradient)
                 axes = tuple(range(1, len(x.shape)))
                 mean = ops.mean(ops.abs(gradient), axis=axes, keepdims=True)
                 momentum = decay * momentum + gradient / ops.maximum(mean, 1e-30)
+                if decay > 1:  # It may grow out of float32, and infinity has no length.
+                    momentum = ops.nan_to_num(momentum)
                 gradient = momentum
             direction = normalize(gradient, self.norm)
             return keep(here + step_size * direction, x, limits), momentum, z

@@ -131,19 +131,22 @@ def objective(
     return values
 
 
-def off_the_spot(x: Tensor, gradient: Tensor, bounds: tuple[float, float]) -> Tensor:
+def off_the_spot(
+    x: Tensor, gradient: Tensor, bounds: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
     """Returns images a little further inside where their gradient is not finite.
 
     There a feature would stand still for all steps; from beside it the next one sees
-    where to go.
+    where to go. The gradient is returned too, finite: NaN as 0.
     """
     low, high = bounds
 
-    def moved() -> Tensor:
-        return ops.where(ops.isfinite(gradient), x, _inside(x, low, high))
+    def moved() -> tuple[Tensor, Tensor]:
+        images = ops.where(ops.isfinite(gradient), x, _inside(x, low, high))
+        return images, ops.nan_to_num(gradient)
 
     # One sum says whether there is any such place: a look at each takes longer.
-    return ops.cond(ops.isfinite(ops.sum(gradient)), lambda: x, moved)
+    return ops.cond(ops.isfinite(ops.sum(gradient)), lambda: (x, gradient), moved)
 
 
 def _inside(x: Tensor, low: float, high: float) -> Tensor:

@@ -46,15 +46,27 @@ def gradient_of(
         The gradient, of `x`'s shape, or a tuple with one for each of several values;
         `fn`'s first result; its second.
     """
-    with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
-        tape.watch(x)
-        values, extra = fn(x)
-    several = isinstance(values, tuple)
-    gradients = tuple(
-        tape.gradient(value, x, unconnected_gradients="zero")
-        for value in (values if several else (values,))
+
+    def results(x: Tensor) -> tuple[Any, Any, Any]:
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+            tape.watch(x)
+            values, extra = fn(x)
+        several = isinstance(values, tuple)
+        gradients = tuple(
+            tape.gradient(value, x, unconnected_gradients="zero")
+            for value in (values if several else (values,))
+        )
+        return gradients if several else gradients[0], values, extra
+
+    if tf.executing_eagerly():
+        return results(x)
+    # A function of its own, called from the graph and not put into it. In a graph
+    # with a loop oneDNN's pass may come to a pooling's gradient before the pooling,
+    # and then leaves it to TensorFlow's own kernel, which takes several times as long.
+    apart = tf.function(
+        results, autograph=False, experimental_attributes={"_noinline": True}
     )
-    return gradients if several else gradients[0], values, extra
+    return apart(x)
 
 
 def run_compiled(

@@ -111,7 +111,7 @@ def astray(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) ->
 
         gradient = gradient_of(classifier, values, x, bounds)[0]
         random = TensorSeed(seed)
-        steps = [normalize(gradient, norm)]
+        steps = [normalize(ops.nan_to_num(gradient), norm)]
         for _ in range(DIRECTIONS):
             # Of linf balls a corner, as the gradient's is.
             steps.append(normalize(random_direction(x, norm, random), norm))

@@ -144,6 +144,15 @@ def test_the_default_step(model, data, attack, step_size):
     assert not np.array_equal(default, to_numpy(other(model, x, y)))
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_momentum_out_of_float32_is_followed(model, data, norm):
+    x, y = data
+    attack = MIM(eps=0.2, norm=norm, steps=20, decay=1e4)
+    delta = (to_numpy(attack(model, x, y)) - x).reshape(len(x), -1)
+    lengths = np.linalg.norm(delta, np.inf if norm == "linf" else 2, axis=1)
+    assert (lengths > 0.15).all()
+
+
 class Counting(layers.Layer):
     """Counts the passes of each image, known by its second pixel."""
 

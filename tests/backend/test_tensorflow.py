@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from networks import balanced, labelled
 
-from keras_gce import backend
+from keras_gce import backend, models
 from keras_gce.attacks import BIM, FGSM, MIM, PGD
 from keras_gce.classifier import Classifier
 from keras_gce.recipes import epochs
@@ -57,6 +57,26 @@ def test_the_switch_for_a_debugger(tf):
         tf.config.run_functions_eagerly(False)
     assert seen == [True] * 3
     np.testing.assert_allclose(step_by_step, attack(model, x, y), atol=1e-6)
+
+
+@pytest.mark.parametrize("stop_early", [False, True])
+def test_gradients_are_apart_from_the_loop(tf, stop_early):
+    # In the loop's own graph chance would decide on the kernels: where oneDNN's pass
+    # comes to a pooling's gradient before the pooling, that keeps the slow one.
+    model = models.LeNet5()
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 28, 28, 1), "float32"), np.array([0, 1], "int32")
+    PGD(eps=0.1, steps=2).run(Classifier(model), x, y, 0, stop_early)
+    (function,) = backend.tensorflow.compiled_for(model).values()
+    graph = function.graph.as_graph_def()
+    assert not any(node.op == "MaxPoolGrad" for node in graph.node)
+    with_pooling = [
+        inner
+        for inner in graph.library.function
+        if any(node.op == "MaxPoolGrad" for node in inner.node_def)
+    ]
+    assert with_pooling
+    assert all(inner.attr["_noinline"].b for inner in with_pooling)
 
 
 @pytest.fixture
