@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-__all__ = ["compiled_for", "filled_size", "functions_of"]
+__all__ = ["compiled_for", "functions_of"]
 
 # They hold the model weakly, so that the entry goes when the model does.
 _COMPILED: weakref.WeakKeyDictionary[keras.Model, tuple[Any, dict[Any, Any]]] = (
@@ -29,8 +29,3 @@ def functions_of(classifier: Any) -> dict[Any, Any]:
 def compiled_for(model: keras.Model) -> dict[Any, Any]:
     """Returns the same dict for a model, empty where there is none."""
     return _COMPILED.get(model, (None, {}))[1]
-
-
-def filled_size(n: int) -> int:
-    """Returns the size that XLA gets a batch of `n` examples in: few sizes for all."""
-    return 1 << (n - 1).bit_length()

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_gce.backend.compiled import compiled_for, filled_size, functions_of
+from keras_gce.backend.compiled import compiled_for, functions_of
+from keras_gce.backend.jax_loops import Compiled, while_active
 from keras_gce.backend.tensorflow_seeds import seeded
 from keras_gce.checks import State, Tensor
 from keras_gce.errors import InputError
@@ -62,14 +63,11 @@ def run_compiled(
     """Runs `fn(classifier, *batch, **settings)`, compiled once for its model and `key`.
 
     The arguments and results are those of the TensorFlow seam's. JAX compiles for
-    fixed shapes, and always with XLA: batches are filled up to a power of two with
-    copies of their last example, and share a compilation up to there. `fn` returns
-    tensors with the examples along the first axis.
+    fixed shapes, and always with XLA: batches are filled up with copies of their last
+    example, to few sizes, and the loops of `while_active` run from the host; see
+    `Compiled`. `fn` returns tensors with the examples along the first axis.
     """
     del jit_compile
-    n = len(batch[0])
-    size = filled_size(n)
-    batch = tuple(_filled(jnp.asarray(value), size) for value in batch)
     settings = {name: jnp.asarray(value) for name, value in settings.items()}
     model = classifier.model
     functions = functions_of(classifier)
@@ -86,17 +84,9 @@ def run_compiled(
             _refuse_random(model, scope, weights)
             return results
 
-        functions[key] = jax.jit(compiled)
+        functions[key] = Compiled(compiled)
     weights = [variable.value for variable in model.variables]
-    results = functions[key](weights, batch, settings)
-    return jax.tree.map(lambda value: value[:n], results)
-
-
-def _filled(value: Tensor, size: int) -> Tensor:
-    missing = size - len(value)
-    if not missing:
-        return value
-    return jnp.concatenate([value, jnp.repeat(value[-1:], missing, axis=0)])
+    return functions[key](weights, batch, settings)
 
 
 def _refuse_random(
@@ -256,34 +246,5 @@ def replica_id() -> Any:
 
 
 def trace_count(model: keras.Model) -> int:
-    """Returns how many functions were traced for `model`, for tests."""
-    return sum(fn._cache_size() for fn in compiled_for(model).values())
-
-
-def while_active(
-    step: Callable[[Tensor, State], tuple[State, Tensor]],
-    state: State,
-    num_steps: Tensor,
-    num_results: int = 1,
-) -> State:
-    """Repeats a step until all examples are done; results are kept from then on.
-
-    The arguments and results are those of the TensorFlow seam's. Shapes are fixed
-    here, so that examples that are done run along until the last one is.
-    """
-
-    def body(carry: State) -> State:
-        i, active, results, state = carry
-        state, done = step(i, state)
-        results = tuple(
-            jnp.where(active.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
-            for new, old in zip(state, results, strict=False)
-        )
-        return i + 1, active & ~done, results, state
-
-    state = tuple(jnp.asarray(value) for value in state)
-    active = jnp.ones(len(state[0]), bool)
-    carry = (jnp.int32(0), active, state[:num_results], state)
-    return jax.lax.while_loop(
-        lambda carry: (carry[0] < num_steps) & carry[1].any(), body, carry
-    )[2]
+    """Returns how many programs were compiled for `model`, for tests."""
+    return sum(fn.count for fn in compiled_for(model).values())

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_gce.backend.compiled import compiled_for, filled_size, functions_of
+from keras_gce.backend.compiled import compiled_for, functions_of
 from keras_gce.backend.tensorflow_seeds import seeded
 from keras_gce.checks import State, Tensor
 
@@ -118,7 +118,7 @@ def run_compiled(
         return functions[key](batch, settings)
     # XLA compiles for fixed shapes: there would be a program for each batch size.
     n = len(batch[0])
-    batch = tuple(_filled(value, filled_size(n)) for value in batch)
+    batch = tuple(_filled(value, 1 << (n - 1).bit_length()) for value in batch)
     results = functions[key](batch, settings)
     return tf.nest.map_structure(lambda value: value[:n], results)
 

@@ -122,7 +122,6 @@ def test_xla_gives_what_a_graph_gives(tf, attack):
     x, y = labelled(model, count=13)
     with_xla = dataclasses.replace(attack, jit_compile=True)
     without = dataclasses.replace(attack, jit_compile=False)
-    sizes = set()
     for n in (13, 1, 5, 8, 12):
         found = np.asarray(with_xla(model, x[:n], y[:n]))
         assert found.shape == x[:n].shape
@@ -130,8 +129,6 @@ def test_xla_gives_what_a_graph_gives(tf, attack):
         if not getattr(attack, "random_start", False):  # Drawn for a filled batch.
             expected = without(model, x[:n], y[:n])
             assert np.isclose(found, expected, atol=1e-5).mean() > 0.995
-        sizes.add(backend.compiled.filled_size(n))
-    assert len(sizes) == 3
     assert sorted(attributes(model)) == (
         [True] if getattr(attack, "random_start", False) else [False, True]
     )
