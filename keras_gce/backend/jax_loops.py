@@ -23,8 +23,10 @@ __all__ = ["Compiled", "while_active"]
 # Steps between two looks at what is left, on an accelerator. On the CPU it is one step,
 # and that outside of any loop of XLA's, in which convolutions are several times slower.
 STRETCH = 10
-# A loop runs in the size it was called with, in a quarter of that, or a sixteenth.
-SHRINK, SIZES = 4, 3
+# A loop runs in the size of the greatest batch, in a half of that, or in an eighth.
+PARTS = (1, 2, 8)
+# With fewer steps to come a loop is over before another size of it is compiled.
+WORTH = 20
 
 
 class _Part:
@@ -177,18 +179,16 @@ class Compiled:
             # The first one as it is. Later ones of other sizes may be many.
             eighth = (1 << (n - 1).bit_length()) // 8 if self._most else 0
             self._most = -(-n // eighth) * eighth if eighth else n
-        size = self._most
-        for _ in range(SIZES - 1 if self._has_loops else size.bit_length()):
-            smaller = -(-size // (SHRINK if self._has_loops else 2))
-            if smaller < n:
-                break
-            size = smaller
-        return size if n else 0
+        # What has no loop is called with what loops have left, in ever fewer examples.
+        halves = tuple(1 << k for k in range(self._most.bit_length()))
+        parts = PARTS if self._has_loops else halves
+        sizes = [-(-self._most // part) for part in parts]
+        return min(size for size in sizes if size >= n) if n else 0
 
     def _loop(self, examples: Any, carry: State, num_steps: Tensor, n: int) -> State:
         """Runs a loop on the first n examples; returns its results."""
         weights, batch, settings, ended = examples
-        i, end = 0, int(num_steps)
+        i, end, length = 0, int(num_steps), _length()
         size = len(carry[1])
         # Where in the results each row of the batch belongs; a copy belongs nowhere.
         where = np.where(np.arange(size) < n, np.arange(size), size)
@@ -197,22 +197,23 @@ class Compiled:
         left = np.arange(n)
         while i < end and len(left):
             smaller = self._size(len(left))
-            if smaller < len(where):
+            if smaller < len(where) and end - i >= WORTH:
                 kept = _scattered(kept, where, carry[2])
                 rows = _filled(left, smaller)
                 where = np.where(np.arange(smaller) < len(left), where[rows], size)
                 batch, ended = _gathered((batch, ended), rows)
                 carry = carry[0], *_gathered(carry[1:], rows)
                 carry = carry[0], jnp.asarray(where < size), *carry[2:]
-            if jax.default_backend() == "cpu":
-                i, stop = i + 1, None
-            else:
-                i = min(i + STRETCH, end)
-                stop = np.int32(i)
+            i = min(i + length, end)
+            stop = None if length == 1 else np.int32(i)
             carry = self._stretch(weights, batch, settings, ended, carry, stop)
             left = np.flatnonzero(np.asarray(carry[1]))
         results: State = carry[2]
         return results if len(where) == size else _scattered(kept, where, results)
+
+
+def _length() -> int:
+    return 1 if jax.default_backend() == "cpu" else STRETCH
 
 
 # On the host, since JAX would compile such things once for each number of examples.
