@@ -20,8 +20,7 @@ from keras_gce.checks import State, Tensor
 
 __all__ = ["Compiled", "while_active"]
 
-# Steps between two looks at what is left, on an accelerator. On the CPU it is one step,
-# and that outside of any loop of XLA's, in which convolutions are several times slower.
+# Steps between two looks at what is left.
 STRETCH = 10
 # A loop runs in the size of the greatest batch, in a half of that, or in an eighth.
 PARTS = (1, 2, 8)
@@ -36,7 +35,8 @@ class _Part:
         ended: Tuple of the results of the loops that lie before this part.
         carry: The next loop's state at the beginning of a stretch; `None`: the part
             lies outside of loops.
-        stop: The number of the step before which the stretch ends.
+        stop: The number of the step before which the stretch ends; `None`: it is one
+            step.
 
     Attributes:
         found: What the part returns: a loop's state; `None`: the function's results.
@@ -188,7 +188,7 @@ class Compiled:
     def _loop(self, examples: Any, carry: State, num_steps: Tensor, n: int) -> State:
         """Runs a loop on the first n examples; returns its results."""
         weights, batch, settings, ended = examples
-        i, end, length = 0, int(num_steps), _length()
+        i, end, length = 0, int(num_steps), _length(weights)
         size = len(carry[1])
         # Where in the results each row of the batch belongs; a copy belongs nowhere.
         where = np.where(np.arange(size) < n, np.arange(size), size)
@@ -212,8 +212,12 @@ class Compiled:
         return results if len(where) == size else _scattered(kept, where, results)
 
 
-def _length() -> int:
-    return 1 if jax.default_backend() == "cpu" else STRETCH
+def _length(weights: list[Tensor]) -> int:
+    """Returns how many steps a stretch has."""
+    # On the CPU a convolution's gradient is several times slower in a loop of
+    # XLA's, whatever its length, than outside of one.
+    convolves = any(weight.ndim > 2 for weight in weights)
+    return 1 if convolves and jax.default_backend() == "cpu" else STRETCH
 
 
 # On the host, since JAX would compile such things once for each number of examples.

@@ -102,7 +102,7 @@ def test_examples_that_are_done_leave_and_few_sizes_are_compiled(
 ):
     from keras_gce.backend import jax_loops
 
-    monkeypatch.setattr(jax_loops, "_length", lambda: length)
+    monkeypatch.setattr(jax_loops, "_length", lambda weights: length)
     classifier = Classifier(balanced())
     x = np.random.default_rng(0).permutation(64).astype("int32")
     SIZES.clear()
