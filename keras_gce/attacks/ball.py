@@ -14,6 +14,7 @@ __all__ = [
     "interval",
     "largest",
     "normalize",
+    "over_mean",
     "project",
     "random_direction",
     "random_point",
@@ -111,6 +112,22 @@ def rescale(gradient: Tensor) -> Tensor:
     However tiny it is, squares, products and means of what is returned do not vanish.
     """
     return gradient / largest(gradient)
+
+
+def over_mean(gradient: Tensor) -> Tensor:
+    """Returns `gradient` over the mean of its components' sizes; 0 for one of 0."""
+    axes = tuple(range(1, len(gradient.shape)))
+
+    def mean(values: Tensor) -> Tensor:
+        return ops.mean(ops.abs(values), axis=axes, keepdims=True)
+
+    def careful() -> Tensor:
+        rescaled = rescale(gradient)
+        return rescaled / ops.maximum(mean(rescaled), 1e-30)
+
+    size = mean(gradient)
+    # Hardly ever is one of them so small that its mean is rounded.
+    return ops.cond(ops.min(size) > 1e-20, lambda: gradient / size, careful)
 
 
 def largest(gradient: Tensor) -> Tensor:

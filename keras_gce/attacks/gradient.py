@@ -13,9 +13,9 @@ from keras_gce.attacks.ball import (
     TensorSeed,
     interval,
     normalize,
+    over_mean,
     project,
     random_point,
-    rescale,
     round_down,
 )
 from keras_gce.attacks.base import LossAttack, serializable
@@ -151,10 +151,8 @@ class _GradientAttack(LossAttack):
             )
             here, gradient = off_the_spot(x_adv, gradient, self.bounds)
             if decay is not None:
-                gradient = rescale(gradient)
-                axes = tuple(range(1, len(x.shape)))
-                mean = ops.mean(ops.abs(gradient), axis=axes, keepdims=True)
-                momentum = decay * momentum + gradient / ops.maximum(mean, 1e-30)
+                kept = momentum if decay == 1 else decay * momentum
+                momentum = kept + over_mean(gradient)
                 if decay > 1:  # It may grow out of float32, and infinity has no length.
                     momentum = ops.nan_to_num(momentum)
                 gradient = momentum
