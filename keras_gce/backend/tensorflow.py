@@ -212,10 +212,16 @@ def training_loop(
         compiled once for all lengths of a stretch.
     """
     data = tf.nest.map_structure(tf.convert_to_tensor, data)
+    strategy = trainer.distribute_strategy
+
+    def train(rows: State) -> None:
+        # Of several devices each takes its share of the batch.
+        share = slice(replica_id(), None, strategy.num_replicas_in_sync)
+        trainer.train_step(batch_of(data, tuple(row[share] for row in rows)))
 
     def stretch(columns: State, start: Tensor, stop: Tensor) -> None:
         def step(i: Tensor) -> tuple[Tensor]:
-            trainer.train_step(batch_of(data, tuple(column[i] for column in columns)))
+            strategy.run(train, (tuple(column[i] for column in columns),))
             return (i + 1,)
 
         tf.while_loop(lambda i: i < stop, step, (start,), parallel_iterations=1)
@@ -237,7 +243,9 @@ def training_loop(
 
     def run(columns: State, start: int, stop: int) -> None:
         columns = tuple(tf.convert_to_tensor(column) for column in columns)
-        compiled(len(columns))(columns, tf.constant(start), tf.constant(stop))
+        eagerly = tf.config.functions_run_eagerly()  # The switch for a debugger.
+        function = stretch if eagerly else compiled(len(columns))
+        function(columns, tf.constant(start), tf.constant(stop))
 
     return run
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_gce import saving
 from keras_gce.classifier import Classifier
+from keras_gce.datasets import Dataset
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.recipes import networks
@@ -91,7 +92,7 @@ def described(sources: Iterable[Source]) -> str:
 
 
 def given_models(
-    paths: Sequence[PathLike], recipes: Sequence[Recipe]
+    paths: Sequence[PathLike], recipes: Sequence[Recipe], dataset: Dataset
 ) -> list[GivenModel]:
     """Returns the models of some files, in the order of the recipes they stand for.
 
@@ -104,14 +105,16 @@ def given_models(
     Args:
         paths: Paths of `.keras` files, at most one for each recipe, in any order.
         recipes: What a table trains.
+        dataset: The `Dataset` whose images they take.
 
     Raises:
-        InputError: If there is none, or one can't be loaded, or its loss has no place.
+        InputError: If there is none, or one can't be loaded or takes other images or
+            classes, or its loss has no place.
     """
     wanted = ", ".join(_words(recipe) for recipe in recipes)
     if not paths:
         raise InputError(f"`models` must be one or more of: {wanted}. Received: none")
-    found = [_Found.of(path) for path in paths]
+    found = [_Found.of(path, dataset) for path in paths]
     chosen: dict[Recipe, _Found] = {}
     # Whose JSON file says what they are first: they leave no choice.
     for one in sorted(found, key=lambda one: one.recipe is None):
@@ -144,12 +147,24 @@ class _Found:
     notes: dict[str, Any]
 
     @classmethod
-    def of(cls, path: PathLike) -> "_Found":
-        model = saving.load_model(path)
+    def of(cls, path: PathLike, dataset: Dataset) -> "_Found":
+        classifier = Classifier(saving.load_model(path))
         path = pathlib.Path(path)
+        try:
+            classifier.check(*dataset.test.take(1).arrays(), (0.0, 1.0))
+        except InputError as error:
+            raise InputError(
+                f"`models` must take images and classes of {dataset.name}. "
+                f"Received: {path} ({error})"
+            ) from error
+        if classifier.num_classes != dataset.num_classes:
+            raise InputError(
+                f"`models` must have the {dataset.num_classes} classes of "
+                f"{dataset.name}. Received: {path}, of {classifier.num_classes}"
+            )
         notes = _json(path.with_suffix(".json")) or _json(path.with_name(RUN))
         recipe = _recipe(notes)
-        found = cls(path, Classifier(model), recipe, notes if recipe else {})
+        found = cls(path, classifier, recipe, notes if recipe else {})
         if recipe is not None and not found.compiled_as(recipe):
             raise InputError(
                 "`models` must be compiled with the loss that the JSON file beside "

@@ -52,7 +52,7 @@ def over_seeds(
     """
     sources: Sequence[Source] = recipes
     if models is not None:
-        sources, seeds = given_models(models, recipes), 1
+        sources, seeds = given_models(models, recipes, dataset), 1
     results: dict[Source, list[Result]] = {source: [] for source in sources}
     for seed in range(seeds):
         for source, group in results.items():

@@ -9,7 +9,7 @@ from recipes import tiny
 
 from keras_gce import losses, recipes
 from keras_gce.errors import InputError
-from keras_gce.recipes.given import given_models
+from keras_gce.recipes import given
 
 ALL = "cross-entropy, COT, GCE (alpha 1/3)"
 FAST = {"engine": "keras_gce", "attacks": ["fgsm"], "progress": False}
@@ -45,6 +45,10 @@ def cot(tmp_path):
     notes = {"recipe": dataclasses.asdict(tiny.recipe("cot")), "seed": 4}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return saved(tmp_path / "cot.keras", loss, notes)
+
+
+def given_models(paths, wanted):
+    return given.given_models(paths, wanted, tiny.data())
 
 
 def columns(*names):
@@ -103,6 +107,16 @@ def test_refused(crossentropy, gce, cot, tmp_path):
     ):
         with pytest.raises(InputError, match=received) as error:
             given_models(paths, columns(*names))
+        assert "\n" not in str(error.value)
+
+
+def test_other_images_or_classes_are_refused(tmp_path):
+    for shape, classes in (((32, 32, 3), 10), ((28, 28, 1), 11)):
+        model = tiny.dense(classes, shape, "float32")
+        model.compile("sgd", losses.GuidedComplementEntropy(from_logits=True))
+        model.save(tmp_path / "other.keras")
+        with pytest.raises(InputError, match=r"digits.*other\.keras") as error:
+            given_models([tmp_path / "other.keras"], columns(THREE[2]))
         assert "\n" not in str(error.value)
 
 

@@ -50,7 +50,9 @@ def test_natural_weight(images, reduction, weighted):
 ISOLATED = """
 import sys
 import keras, numpy as np, tensorflow as tf
+from keras_gce import backend
 from keras_gce.attacks import BIM, PGD
+from keras_gce.recipes import epochs
 from keras_gce.training import AdversarialModel
 
 tf.config.experimental.enable_op_determinism()
@@ -60,7 +62,7 @@ tf.config.set_logical_device_configuration(cpu, halves)
 x = np.random.default_rng(0).random((24, 8, 8, 1), "float32")
 y = np.arange(24) % 10
 
-def weights(wrap, scope=None):
+def weights(wrap, scope=None, loop=False):
     with scope or tf.device("CPU:0"):
         keras.utils.set_random_seed(0)
         model = keras.Sequential([
@@ -71,12 +73,23 @@ def weights(wrap, scope=None):
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"])
     # Even shares: Keras weighs replicas alike, whatever their share of a batch.
-    logs = wrapped.fit(
-        x, y, batch_size=12, epochs=2, shuffle=False, verbose=0)
-    return model.get_weights(), logs.history
+    if not loop:
+        logs = wrapped.fit(
+            x, y, batch_size=12, epochs=2, shuffle=False, verbose=0).history
+        return model.get_weights(), logs
+    with strategy.scope():
+        epochs.build(wrapped, x[:1], y[:1])
+        run = backend.training_loop(wrapped, lambda data, rows: [
+            tf.gather(each, rows[0]) for each in data], (x, y))
+        columns = [np.arange(len(x), dtype="int32").reshape(-1, 12)]
+        for epoch in range(2):
+            wrapped.reset_metrics()
+            run(columns, 0, len(columns[0]))
+        loss = float(wrapped.get_metrics_result()["loss"])
+    return model.get_weights(), {"loss": [loss]}
 
 def difference(a, b):
-    pairs = zip(a[0] + [a[1]["loss"]], b[0] + [b[1]["loss"]])
+    pairs = zip(a[0] + [a[1]["loss"][-1]], b[0] + [b[1]["loss"][-1]])
     return max(float(np.abs(np.subtract(p, q)).max()) for p, q in pairs)
 
 plain = weights(lambda model: model)
@@ -86,8 +99,10 @@ def mixed(model):
 one = weights(mixed)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 two = weights(mixed, strategy.scope())
-print(difference(plain, zero), difference(one, two), difference(plain, one),
-      strategy.num_replicas_in_sync)
+# And by stretches of steps, of which each device takes its share.
+loop = weights(mixed, strategy.scope(), loop=True)
+print(difference(plain, zero), difference(one, two), difference(one, loop),
+      difference(plain, one), strategy.num_replicas_in_sync)
 """
 
 
@@ -97,9 +112,9 @@ def test_eps_0_is_the_plain_model_and_two_devices_are_one(tf):
         [sys.executable, "-c", ISOLATED], capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
-    zero, devices, attacked, replicas = process.stdout.split()[-4:]
+    zero, devices, loop, attacked, replicas = process.stdout.split()[-5:]
     assert float(zero) == 0
-    assert float(devices) < 1e-5 and replicas == "2"
+    assert float(devices) < 1e-5 and float(loop) < 1e-5 and replicas == "2"
     assert float(attacked) > 1e-3
 
 
