@@ -203,4 +203,5 @@ def test_tiny_gradients_are_as_good_as_others(attack):
     x, y = labelled(model)
     found = [to_numpy(attack(each, x, y)) for each in (model, tiny)]
     assert np.abs(found[0] - x).max() > 0.01
-    np.testing.assert_array_equal(*found)
+    # MIM divides by the mean of another scale, which is rounded.
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-6)

@@ -10,7 +10,7 @@ from keras_gce.attacks import BIM
 from keras_gce.recipes import epochs
 from keras_gce.training import AdversarialModel, ComplementObjectiveModel
 
-pytestmark = [pytest.mark.seam, pytest.mark.integration]
+pytestmark = pytest.mark.integration
 
 XE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 TRAINERS = {
@@ -60,6 +60,7 @@ def data():
     return labelled(balanced(), count=15)
 
 
+@pytest.mark.seam
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_stretch_is_its_steps(name, data):
     x, y = data
@@ -82,6 +83,7 @@ def test_an_empty_stretch_trains_nothing(data):
     same(trained("plain", x, y, [(0, 3), (3, 3)]), trained("plain", x, y, [(0, 3)]))
 
 
+@pytest.mark.seam
 def test_on_an_accelerator_jax_loops(data, monkeypatch):
     """There a stretch is one program; on a CPU each of its steps is."""
     if keras.backend.backend() != "jax":

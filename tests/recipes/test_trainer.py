@@ -292,6 +292,7 @@ def test_what_is_written_costs_a_share_of_the_time(data, tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "save_weights", saved)
     clock = iter(range(10_000))
     monkeypatch.setattr(trainer.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(trainer, "SHARE", 1 / 33)
     # Each look at the clock is a second: a save takes one, the next may come 33 later.
     monkeypatch.setattr(trainer, "LOSS", 120.0)
     recipe = tiny.recipe("crossentropy", epochs=15)
