@@ -126,8 +126,10 @@ def over_mean(gradient: Tensor) -> Tensor:
         return rescaled / ops.maximum(mean(rescaled), 1e-30)
 
     size = mean(gradient)
-    # Hardly ever is one of them so small that its mean is rounded.
-    return ops.cond(ops.min(size) > 1e-20, lambda: gradient / size, careful)
+    # Hardly ever is one of them so small that its mean is rounded, or so large that
+    # the sum is infinite.
+    usual = (ops.min(size) > 1e-20) & (ops.max(size) < 1e20)
+    return ops.cond(usual, lambda: gradient / size, careful)
 
 
 def largest(gradient: Tensor) -> Tensor:

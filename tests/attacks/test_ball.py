@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from keras.ops import convert_to_numpy as to_numpy
+from keras.ops import convert_to_tensor
 
 from keras_gce.attacks import FGSM
+from keras_gce.attacks.ball import over_mean
 
 
 @pytest.mark.parametrize("eps", [1e-9, 1e-3, 0.1, 0.3, 8 / 255, 1.0])
@@ -12,3 +14,16 @@ def test_the_ball_is_kept_exactly_in_float64(xe_model, eps):
     x = np.random.default_rng(0).random((50, 28, 28, 1), "float32")
     x_adv = to_numpy(FGSM(eps=eps)(xe_model, x, np.zeros(50, int)))
     assert np.abs(x_adv.astype("float64") - x.astype("float64")).max() <= eps
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**-66, 1.0, 2.0**66, 2.0**126])
+def test_over_the_mean_at_any_scale(scale):
+    """MIM's: where the mean is rounded, or the sum of the sizes is infinite."""
+    gradient = np.linspace(-1, 1, 784, dtype="float32").reshape(1, 28, 28, 1)
+    expected = gradient / np.abs(gradient).mean()
+    both = np.concatenate([gradient * np.float32(scale), 0 * gradient])
+    found = to_numpy(over_mean(convert_to_tensor(both)))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    assert not found[1].any()
+    alone = to_numpy(over_mean(convert_to_tensor(both[:1])))
+    np.testing.assert_allclose(alone, expected, rtol=1e-5)
