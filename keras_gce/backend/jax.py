@@ -137,16 +137,23 @@ def state_scope(model: keras.Model, state: Any) -> AbstractContextManager[Any]:
 
 
 def _mapping(model: keras.Model, state: Any) -> list[tuple[keras.Variable, Tensor]]:
-    variables = (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-    )
     return [
         pair
-        for known, values in zip(variables, state, strict=False)
+        for known, values in zip(_groups(model)[:3], state, strict=False)
         for pair in zip(known, values, strict=True)
     ]
+
+
+def _groups(model: keras.Model) -> list[list[keras.Variable]]:
+    """Returns the variables of a train step's state, in its order."""
+    return _lists(
+        (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+    )
 
 
 def second_update(
@@ -209,14 +216,7 @@ def training_loop(
     compiled = jax.jit(stretch if looped else step, donate_argnums=0)
 
     def run(columns: State, start: int, stop: int) -> None:
-        groups = _lists(
-            (
-                trainer.trainable_variables,
-                trainer.non_trainable_variables,
-                trainer.optimizer.variables,
-                trainer.metrics_variables,
-            )
-        )
+        groups = _groups(trainer)
         state = [[variable.value for variable in group] for group in groups]
         columns = tuple(jnp.asarray(column) for column in columns)
         if looped:

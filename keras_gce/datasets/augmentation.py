@@ -1,11 +1,12 @@
-"""Augmentation, of the pipelines and of training on images on the device."""
+"""Batches from indices, augmented: of all pipelines, and of training on a device."""
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_gce.checks import Tensor
 
-__all__ = ["PADDING", "cropped", "draws"]
+__all__ = ["PADDING", "draws", "gathered"]
 
 PADDING = 4  # pixels on each side, for the random crops of `augment`
 
@@ -18,13 +19,30 @@ def draws(generator: np.random.Generator, count: int) -> tuple[np.ndarray, ...]:
         count: Number of images.
 
     Returns:
-        Tuple of three int32 arrays of shape `(count,)`, the arguments of `cropped`.
+        Tuple of three int32 arrays of shape `(count,)`, what `gathered` takes.
     """
     top, left = generator.integers(2 * PADDING + 1, size=(2, count), dtype=np.int32)
     return top, left, generator.integers(2, size=count, dtype=np.int32)
 
 
-def cropped(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+def gathered(images: Tensor, index: Tensor, *augmentation: Tensor) -> Tensor:
+    """Returns some of the images as float32 in [0, 1], also in compiled code.
+
+    Args:
+        images: Tensor of all images, of shape `(N, H, W, C)`: uint8, or floats.
+        index: Integers of shape `(n,)`.
+        *augmentation: What `draws` returns, or nothing.
+    """
+    chosen = ops.take(images, index, axis=0)
+    if augmentation:
+        chosen = _cropped(chosen, *augmentation)
+    values = ops.cast(chosen, "float32")
+    if keras.backend.standardize_dtype(images.dtype) == "uint8":
+        values = values / 255.0
+    return values
+
+
+def _cropped(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
     """Returns a crop of each image, of its size, after zeros were put all around it.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce.checks import Tensor
-from keras_gce.datasets.augmentation import cropped, draws
+from keras_gce.datasets.augmentation import draws, gathered
 
 __all__ = ["PyBatches", "batches"]
 
@@ -61,14 +61,11 @@ class PyBatches(keras.utils.PyDataset):
             raise IndexError(f"Batch {index} of {len(self)}")
         start = index * self._batch_size
         chosen = self._order[start : start + self._batch_size]
-        images = ops.take(self._images, chosen, axis=0)
+        drawn: tuple[np.ndarray, ...] = ()
         if self._augment:
             drawn = draws(self._generator(index + 1), len(chosen))
-            images = cropped(images, *map(ops.convert_to_tensor, drawn))
-        values = ops.cast(images, "float32")
-        if keras.backend.standardize_dtype(images.dtype) == "uint8":
-            values = values / 255.0
-        return values, self._labels[chosen]
+        images = gathered(self._images, chosen, *map(ops.convert_to_tensor, drawn))
+        return images, self._labels[chosen]
 
     def __iter__(self) -> Iterator[tuple[Tensor, np.ndarray]]:
         for index in range(len(self)):

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_gce.datasets.augmentation import PADDING, cropped
+from keras_gce.datasets.augmentation import PADDING, gathered
 
 __all__ = ["batches"]
 
@@ -31,28 +31,23 @@ def batches(
         indices = indices.shuffle(len(split), seed, reshuffle_each_iteration=True)
     indices = indices.batch(batch_size)
 
-    def gathered(
+    def batch(
         index: tf.Tensor, key: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = tf.gather(images, index)
-        if key is not None:
-            batch = _augmented(batch, key)
-        batch = tf.cast(batch, tf.float32)
-        if images.dtype == tf.uint8:
-            batch = batch / 255.0
-        return batch, tf.gather(labels, index)
+        drawn = () if key is None else _draws(tf.shape(index)[0], key)
+        return gathered(images, index, *drawn), tf.gather(labels, index)
 
     if augment:
         # A key for each batch, and stateless random numbers from it: the parallel
         # maps may then run in any order.
         keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
         indices = tf.data.Dataset.zip(indices, keys)
-    pipeline = indices.map(gathered, num_parallel_calls=tf.data.AUTOTUNE)
+    pipeline = indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return pipeline.prefetch(tf.data.AUTOTUNE)
 
 
-def _augmented(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    size = tf.shape(images)[0]
+def _draws(size: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Draws what `augmentation.draws` does, by a key and in a graph."""
     keys = tf.unstack(tf.random.split(key, 3))
     top, left = (
         tf.random.stateless_uniform(
@@ -61,4 +56,4 @@ def _augmented(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         for one in keys[:2]
     )
     mirrored = tf.random.stateless_uniform((size, 1), keys[2])[:, 0] < 0.5
-    return cropped(images, top, left, tf.cast(mirrored, tf.int32))
+    return top, left, tf.cast(mirrored, tf.int32)

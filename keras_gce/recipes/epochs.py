@@ -8,9 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gce import backend, datasets
+from keras_gce import backend
 from keras_gce.checks import State
-from keras_gce.datasets.augmentation import cropped, draws
+from keras_gce.datasets import Dataset
+from keras_gce.datasets.augmentation import draws, gathered
+from keras_gce.recipes.networks import steps_per_epoch
 from keras_gce.recipes.recipe import Recipe
 
 __all__ = ["Epochs", "build"]
@@ -31,24 +33,23 @@ class Epochs:
     Args:
         trainer: The compiled `keras.Model` that trains; its state is built here.
         recipe: The `Recipe`, whose batch size and augmentation are taken.
-        split: The images and labels, a `keras_gce.datasets.Split`.
+        dataset: The `Dataset`, whose train part is trained on.
         seed: An integer >= 0.
+
+    Attributes:
+        steps: The number of updates in an epoch.
     """
 
     def __init__(
-        self, trainer: keras.Model, recipe: Recipe, split: datasets.Split, seed: int
+        self, trainer: keras.Model, recipe: Recipe, dataset: Dataset, seed: int
     ) -> None:
         self._trainer, self._recipe, self._seed = trainer, recipe, seed
-        self._count = len(split)
+        split = dataset.train
+        self._count, self.steps = len(split), steps_per_epoch(recipe, dataset)
         build(trainer, *split.take(1).arrays())
         data = (split.images, split.labels)
         self._train = backend.training_loop(trainer, _batch, data)
         self._length = 1
-
-    @property
-    def steps(self) -> int:
-        """The number of updates in an epoch."""
-        return -(-self._count // self._recipe.batch_size)
 
     def stretches(self, epoch: int, step: int = 0) -> Iterator[int]:
         """Trains through an epoch, and yields after each stretch.
@@ -93,13 +94,7 @@ class Epochs:
 def _batch(data: Any, rows: State) -> State:
     """Returns the images and labels of a step, in compiled code."""
     (images, labels), (index, *augmentation) = data, rows
-    chosen = ops.take(images, index, axis=0)
-    if augmentation:
-        chosen = cropped(chosen, *augmentation)
-    values = ops.cast(chosen, "float32")
-    if keras.backend.standardize_dtype(images.dtype) == "uint8":
-        values = values / 255.0
-    return values, ops.take(labels, index, axis=0)
+    return gathered(images, index, *augmentation), ops.take(labels, index, axis=0)
 
 
 def build(trainer: keras.Model, images: Any, labels: Any) -> None:

@@ -19,11 +19,9 @@ from keras_gce.files import PathLike
 from keras_gce.recipes import networks
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.recipes.reproduction import LOSS_NAMES
+from keras_gce.recipes.trainer import SETTINGS
 
 __all__ = ["GivenModel", "Source", "described", "given_models"]
-
-# Beside a run's own `model.keras`.
-RUN = "recipe.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,10 +75,6 @@ class GivenModel:
         """Returns the name of the folder for what comes of it."""
         return self.name
 
-    def load(self) -> keras.Model:
-        """Returns the model."""
-        return saving.load_model(self.path)
-
 
 # What a row or a column is of: what is trained, or what is there.
 Source: TypeAlias = Recipe | GivenModel
@@ -93,8 +87,8 @@ def described(sources: Iterable[Source]) -> str:
 
 def given_models(
     paths: Sequence[PathLike], recipes: Sequence[Recipe], dataset: Dataset
-) -> list[GivenModel]:
-    """Returns the models of some files, in the order of the recipes they stand for.
+) -> dict[GivenModel, keras.Model]:
+    """Loads the models of some files, in the order of the recipes they stand for.
 
     A model's loss is the one that it is compiled with. Complement objective training
     compiles with cross-entropy, and the radius of adversarial training is not in a
@@ -127,7 +121,11 @@ def given_models(
                 f"`models` must be at most one for each of: {wanted}. "
                 f"Received: {one.path}, {one.words}"
             )
-    return [chosen[r].standing_for(r) for r in recipes if r in chosen]
+    return {
+        chosen[recipe].standing_for(recipe): chosen[recipe].classifier.model
+        for recipe in recipes
+        if recipe in chosen
+    }
 
 
 def _words(recipe: Recipe | GivenModel) -> str:
@@ -162,7 +160,7 @@ class _Found:
                 f"`models` must have the {dataset.num_classes} classes of "
                 f"{dataset.name}. Received: {path}, of {classifier.num_classes}"
             )
-        notes = _json(path.with_suffix(".json")) or _json(path.with_name(RUN))
+        notes = _json(path.with_suffix(".json")) or _json(path.with_name(SETTINGS))
         recipe = _recipe(notes)
         found = cls(path, classifier, recipe, notes if recipe else {})
         if recipe is not None and not found.compiled_as(recipe):

@@ -13,7 +13,7 @@ from keras_gce.checks import check_integer, check_seed
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.progress import say
-from keras_gce.recipes.given import Source, given_models
+from keras_gce.recipes.given import GivenModel, Source, given_models
 from keras_gce.recipes.paper_attacks import paper_attacks
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.recipes.trainer import trained
@@ -51,8 +51,10 @@ def over_seeds(
         each seed.
     """
     sources: Sequence[Source] = recipes
+    given: dict[GivenModel, keras.Model] = {}
     if models is not None:
-        sources, seeds = given_models(models, recipes, dataset), 1
+        given = given_models(models, recipes, dataset)
+        sources, seeds = list(given), 1
     results: dict[Source, list[Result]] = {source: [] for source in sources}
     for seed in range(seeds):
         for source, group in results.items():
@@ -60,7 +62,7 @@ def over_seeds(
             if isinstance(source, Recipe):
                 model = trained(source, dataset, seed, folder, progress)
             else:
-                model = source.load()
+                model = given[source]
             result, words = measure(source, model, files.output_folder(folder))
             group.append(result)
             say(f"{source.dataset}, {folder.name}: {words}", progress)

@@ -18,7 +18,10 @@ from keras_gce.recipes.networks import compiled, in_float32, network, steps_per_
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.seeds import seeded
 
-__all__ = ["claim", "train", "trained"]
+__all__ = ["SETTINGS", "claim", "train", "trained"]
+
+# The file that says what a folder's training is.
+SETTINGS = "recipe.json"
 
 # Weights are written no more often than so that this share of the time goes there, and
 # at least so often that a kill costs this many seconds.
@@ -86,7 +89,7 @@ def _train(
     progress: bool,
 ) -> dict[str, float]:
     """Trains to the end, from so many epochs and steps on; the last epoch's metrics."""
-    epochs = Epochs(trainer, recipe, dataset.train, seed)
+    epochs = Epochs(trainer, recipe, dataset, seed)
     (first, step), steps = done, epochs.steps
 
     def text(epoch: int) -> str:
@@ -147,7 +150,7 @@ def claim(
     """
     images = len(dataset.train)
     settings = {**dataclasses.asdict(recipe), "seed": seed, "train_images": images}
-    meta = files.output_folder(folder) / "recipe.json"
+    meta = files.output_folder(folder) / SETTINGS
     if meta.exists() and recipe.optimizer == "adam":
         found = json.loads(meta.read_text())
         if found["epochs"] < recipe.epochs and found == {

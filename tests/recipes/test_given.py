@@ -48,7 +48,7 @@ def cot(tmp_path):
 
 
 def given_models(paths, wanted):
-    return given.given_models(paths, wanted, tiny.data())
+    return list(given.given_models(paths, wanted, tiny.data()))
 
 
 def columns(*names):
