@@ -113,11 +113,15 @@ def run(args: argparse.Namespace) -> None:
         checkpoint=args.checkpoint,
         bounds=args.bounds,
     )
-    command = shlex.join(["keras-gce", *args.argv])
+    told = {
+        "command": shlex.join(["keras-gce", *args.argv]),
+        "model": args.model,
+        "dataset": args.dataset,
+    }
     report = dataclasses.replace(
         report,
         class_names=list(dataset.class_names),
-        setup=report.setup | {"command": command},
+        setup=report.setup | told,
     )
     print(report.to_markdown())
     if page and args.eps:

@@ -39,7 +39,7 @@ class RobustnessReport:
         curves: List of `Curve`; see `accuracy_curves`.
         gallery: List of `GalleryExample`.
         setup: Dict of text: the hardware, the date and, from the command line, the
-            command.
+            command, the model's file and the dataset ("command", "model", "dataset").
     """
 
     model: str
@@ -114,6 +114,35 @@ class RobustnessReport:
             examples evaluated; see `wilson_interval`.
         """
         return wilson_interval(self.worst_case_accuracy, len(self.clean), level)
+
+    @property
+    def worst_case_curves(self) -> list[Curve]:
+        """List of `Curve`, one for each norm: what all attacks together leave.
+
+        An example that falls within a ball has fallen within every larger one. The
+        first point, at eps 0, is the clean accuracy. Empty where no attack has a
+        radius.
+        """
+        balls = sorted({(row.norm or "", row.eps) for row in self.results if row.eps})
+        curves = []
+        for norm in dict.fromkeys(norm for norm, _ in balls):
+            radii = [eps for other, eps in balls if other == norm and eps is not None]
+            left, accuracy = self.clean, [self.clean_accuracy]
+            for radius in radii:
+                inside = [(row.norm, row.eps) == (norm, radius) for row in self.results]
+                left = left & self.row_robust[inside].all(axis=0)
+                accuracy.append(float(left.mean()))
+            curves.append(
+                Curve(
+                    threat_model=self.threat_model or "",
+                    attack="all attacks",
+                    norm=norm,
+                    eps=[0.0, *radii],
+                    accuracy=accuracy,
+                    n_examples=len(self.clean),
+                )
+            )
+        return curves
 
     def per_class(self) -> dict[str, dict[str, Any]]:
         """Returns the accuracies of each class that occurs.

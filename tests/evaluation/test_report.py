@@ -1,5 +1,7 @@
 """The report: its figures, and its views as text."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,3 +36,20 @@ def test_per_class_adds_up(report, digits):
     for name in ("clean_accuracy", "worst_case_accuracy"):
         total = sum(row[name] * row["n_examples"] for row in rows.values())
         assert total == pytest.approx(100 * getattr(report, name))
+
+
+def test_the_worst_case_at_each_radius(report):
+    small, large = (
+        dataclasses.replace(report.results[0], eps=eps) for eps in (0.1, 0.2)
+    )
+    clean = np.array([True, True, True, False])
+    # The larger ball's attack leaves what the smaller one's has broken.
+    rows = np.array([[True, True, False, False], [True, False, True, True]])
+    made = dataclasses.replace(
+        report, results=[small, large], clean=clean, row_robust=rows
+    )
+    (curve,) = made.worst_case_curves
+    assert (curve.eps, curve.accuracy) == ([0.0, 0.1, 0.2], [0.75, 0.5, 0.25])
+    assert curve.accuracy[-1] == made.worst_case_accuracy
+    free = dataclasses.replace(small, eps=None, norm=None)
+    assert dataclasses.replace(made, results=[free] * 2).worst_case_curves == []
