@@ -16,6 +16,7 @@ __all__ = ["Checkpoint"]
 # Counts what a finished batch holds. 4: its examples' indices; the fingerprint knows
 # the training loss.
 FORMAT = 4
+META = "evaluation.json"
 
 
 class Checkpoint:
@@ -26,13 +27,13 @@ class Checkpoint:
         digest: The fingerprint of the evaluation: model, loss, data and settings.
 
     Raises:
-        InputError: If the folder can't be written, or is another evaluation's, or that
-            of an older version.
+        InputError: If the folder can't be written, holds something else, or is another
+            evaluation's, or that of an older version.
     """
 
     def __init__(self, folder: files.PathLike, digest: str) -> None:
-        self._folder = files.output_folder(folder)
-        meta = self._folder / "evaluation.json"
+        self._folder = files.work_folder(folder, META, "checkpoint")
+        meta = self._folder / META
         wanted = {"format": FORMAT, "fingerprint": digest}
         if not meta.exists():
             files.write_text(meta, json.dumps(wanted) + "\n")

@@ -150,7 +150,7 @@ def claim(
     """
     images = len(dataset.train)
     settings = {**dataclasses.asdict(recipe), "seed": seed, "train_images": images}
-    meta = files.output_folder(folder) / SETTINGS
+    meta = files.work_folder(folder, SETTINGS, "checkpoint") / SETTINGS
     if meta.exists() and recipe.optimizer == "adam":
         found = json.loads(meta.read_text())
         if found["epochs"] < recipe.epochs and found == {
