@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_gce import datasets, files, plotting
+from keras_gce import datasets, plotting
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -19,8 +19,13 @@ from keras_gce.names import FIGURES
 from keras_gce.recipes.given import Source, described
 from keras_gce.recipes.loss_figures import figure2, figure3
 from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.reproduction import LOSS_NAMES, Figure, mean
-from keras_gce.recipes.runs import over_seeds
+from keras_gce.recipes.reproduction import (
+    LOSS_NAMES,
+    Figure,
+    mean,
+    reproduction_folder,
+)
+from keras_gce.recipes.runs import chosen_seeds, over_seeds
 
 __all__ = ["reproduce_figure"]
 
@@ -60,6 +65,7 @@ def reproduce_figure(
     data_dir: PathLike | None = None,
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
+    seed: int | None = None,
 ) -> Figure:
     """Re-makes a figure of the paper.
 
@@ -90,6 +96,9 @@ def reproduce_figure(
             model, its own name with `.json`. `epochs`, `seeds` and `model` are
             then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
+        seed: The one seed that is run, in place of `seeds`, so that seeds can be spread
+            over machines; the call without it, in a folder that they share or that was
+            brought together, then finds them done. Defaults to `None`.
 
     Returns:
         A `Figure`; `print` shows its caption and its numbers as Markdown.
@@ -102,7 +111,7 @@ def reproduce_figure(
         raise InputError(
             f"`figure` must be one of {', '.join(FIGURES)}. Received: figure={figure!r}"
         )
-    check_integer("seeds", seeds, least=1)
+    chosen = chosen_seeds(seeds, seed)
     check_integer("examples", examples, least=20)
     if (figure in OF_LOSSES) != (dataset_name is None):
         raise InputError(
@@ -111,7 +120,7 @@ def reproduce_figure(
             f"Received: figure={figure!r}, dataset_name={dataset_name!r}"
         )
     _check_installed("matplotlib", *[] if dataset_name is None else ["sklearn"])
-    output = files.output_folder(output)
+    output = reproduction_folder(output, figure)
     if dataset_name is None:
         made = OF_LOSSES[figure]()
         made.write(output)
@@ -139,8 +148,8 @@ def reproduce_figure(
             f"accuracy {found.accuracy:.2%}, silhouette {found.silhouette:.3f}",
         )
 
-    runs = over_seeds(recipes, seeds, output, dataset, measure, models, progress)
-    made = _figure(figure, runs, test.labels, dataset.class_names)
+    runs = over_seeds(recipes, chosen, output, dataset, measure, models, progress)
+    made = _figure(figure, runs, test.labels, dataset.class_names, chosen[0])
     made.write(output)
     return made
 
@@ -172,6 +181,7 @@ def _figure(
     runs: dict[Source, list[_Features]],
     labels: np.ndarray,
     class_names: Sequence[str],
+    seed: int,
 ) -> Figure:
     """Returns figure 1 or 4."""
     recipe, first = next(iter(runs.items()))
@@ -209,7 +219,7 @@ def _figure(
         ],
         rows=rows,
         numbers={"examples": len(labels), "tsne_seed": 0, "models": models},
-        picture=_drawn(runs, labels, class_names),
+        picture=_drawn(runs, labels, class_names, seed),
     )
 
 
@@ -217,20 +227,21 @@ def _drawn(
     runs: dict[Source, list[_Features]],
     labels: np.ndarray,
     class_names: Sequence[str],
+    seed: int,
 ) -> Any:
-    """Returns the picture, of seed 0."""
+    """Returns the picture, of the first seed."""
     recipe = next(iter(runs))
-    of_seed_0 = {LOSS_NAMES[each.loss]: group[0] for each, group in runs.items()}
+    first = {LOSS_NAMES[each.loss]: group[0] for each, group in runs.items()}
     return plotting.embeddings(
-        {name: run.plane for name, run in of_seed_0.items()},
-        {name: run.values for name, run in of_seed_0.items()},
+        {name: run.plane for name, run in first.items()},
+        {name: run.values for name, run in first.items()},
         labels,
         class_names,
         captions={
             name: f"{run.accuracy:.1%} right; silhouette {run.silhouette:.2f} "
             f"(t-SNE {run.silhouette_plane:.2f})"
-            for name, run in of_seed_0.items()
+            for name, run in first.items()
         },
-        title=f"{recipe.dataset}, {recipe.brief(0)},\n"
+        title=f"{recipe.dataset}, {recipe.brief(seed)},\n"
         f"{len(labels)} natural test images",
     )

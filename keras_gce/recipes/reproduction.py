@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 
 from keras_gce import files
+from keras_gce.errors import InputError
 
-__all__ = ["LOSS_NAMES", "Figure", "Reproduction", "markdown_table", "mean"]
+__all__ = [
+    "LOSS_NAMES",
+    "Figure",
+    "Reproduction",
+    "markdown_table",
+    "mean",
+    "reproduction_folder",
+]
 
 # As tables and figures print them.
 LOSS_NAMES = {
@@ -92,6 +100,24 @@ class Figure(Reproduction):
         self.picture.savefig(buffer, format="png", dpi=dpi)
         files.write_bytes(folder / f"{self.name}.png", buffer.getvalue())
         super().write(folder)
+
+
+def reproduction_folder(path: files.PathLike, name: str) -> pathlib.Path:
+    """Returns the folder for a table or a figure, found to be writable.
+
+    Raises:
+        InputError: If it can't be written, or has something else by the name.
+    """
+    folder = files.output_folder(path)
+    views = [folder / f"{name}.{suffix}" for suffix in ("json", "md", "png")]
+    there = [view for view in views if view.exists()]
+    # Written together: a text or a picture alone is not from here.
+    if there and not all(view.is_file() for view in views[:2]):
+        raise InputError(
+            f"`output` must be a folder without another {name}. Received: {there[0]}, "
+            "which is not of an earlier run"
+        )
+    return folder
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

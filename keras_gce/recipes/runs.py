@@ -18,25 +18,25 @@ from keras_gce.recipes.paper_attacks import paper_attacks
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.recipes.trainer import trained
 
-__all__ = ["attacked", "chosen_attacks", "over_seeds", "run"]
+__all__ = ["attacked", "chosen_attacks", "chosen_seeds", "over_seeds", "run"]
 
 Result = TypeVar("Result")
 
 
 def over_seeds(
     recipes: Sequence[Recipe],
-    seeds: int,
+    seeds: Sequence[int],
     output: pathlib.Path,
     dataset: datasets.Dataset,
     measure: Callable[[Source, keras.Model, pathlib.Path], tuple[Result, str]],
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
 ) -> dict[Source, list[Result]]:
-    """Measures each recipe's model with each seed: all with 0, then all with 1, ...
+    """Measures each recipe's model with each seed: all with the first, then the next.
 
     Args:
         recipes: The recipes.
-        seeds: Number of seeds; of models that exist it is one.
+        seeds: The seeds; of models that exist there is one run.
         output: Folder in which each run has one of its own, by the recipe's name.
         dataset: The `Dataset` to train on.
         measure: Function `(source, model, folder)` of one run: what came of it, and
@@ -54,9 +54,9 @@ def over_seeds(
     given: dict[GivenModel, keras.Model] = {}
     if models is not None:
         given = given_models(models, recipes, dataset)
-        sources, seeds = list(given), 1
+        sources, seeds = list(given), [0]
     results: dict[Source, list[Result]] = {source: [] for source in sources}
-    for seed in range(seeds):
+    for seed in seeds:
         for source, group in results.items():
             folder = output / source.folder(seed)
             if isinstance(source, Recipe):
@@ -67,6 +67,15 @@ def over_seeds(
             group.append(result)
             say(f"{source.dataset}, {folder.name}: {words}", progress)
     return results
+
+
+def chosen_seeds(seeds: int, seed: int | None) -> Sequence[int]:
+    """Returns the seeds of a reproduction: so many from 0 on, or the one given."""
+    check_integer("seeds", seeds, least=1)
+    if seed is None:
+        return range(seeds)
+    check_seed(seed)
+    return [int(seed)]
 
 
 def run(

@@ -7,16 +7,20 @@ from typing import Any
 
 import keras
 
-from keras_gce import datasets, files
-from keras_gce.checks import check_integer
+from keras_gce import datasets
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.recipes.given import Source, described
 from keras_gce.recipes.paper_results import ALPHAS, ERRORS, beside
 from keras_gce.recipes.recipe import recipe_for
-from keras_gce.recipes.reproduction import Reproduction, markdown_table, mean
-from keras_gce.recipes.runs import over_seeds
+from keras_gce.recipes.reproduction import (
+    Reproduction,
+    markdown_table,
+    mean,
+    reproduction_folder,
+)
+from keras_gce.recipes.runs import chosen_seeds, over_seeds
 
 __all__ = ["ErrorTable", "reproduce_table2"]
 
@@ -74,6 +78,7 @@ def reproduce_table2(
     data_dir: PathLike | None = None,
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
+    seed: int | None = None,
 ) -> ErrorTable:
     """Re-runs the paper's Table 2: the test error of cross-entropy and of GCE.
 
@@ -97,6 +102,9 @@ def reproduce_table2(
             `dtype_policy` are
             then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
+        seed: The one seed that is run, in place of `seeds`, so that seeds can be spread
+            over machines; the call without it, in a folder that they share or that was
+            brought together, then finds them done. Defaults to `None`.
 
     Returns:
         An `ErrorTable`; `print` shows it as Markdown.
@@ -104,13 +112,13 @@ def reproduce_table2(
     Raises:
         InputError: If an argument is not as described.
     """
-    check_integer("seeds", seeds, least=1)
+    chosen = chosen_seeds(seeds, seed)
     if dataset_name not in (*ERRORS, "digits"):
         raise InputError(
             f"`dataset_name` must be one of {', '.join(ERRORS)}, digits. "
             f"Received: dataset_name={dataset_name!r}"
         )
-    output = files.output_folder(output)
+    output = reproduction_folder(output, "table2")
     dataset = datasets.load(dataset_name, data_dir=data_dir, validation=0)
     settings: dict[str, Any] = {
         "model": model,
@@ -132,7 +140,7 @@ def reproduce_table2(
 
     table = ErrorTable(
         name="table2",
-        errors=over_seeds(recipes, seeds, output, dataset, measure, models, progress),
+        errors=over_seeds(recipes, chosen, output, dataset, measure, models, progress),
         n_examples=len(dataset.test),
     )
     table.write(output)

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_gce import datasets, files
+from keras_gce import datasets
 from keras_gce.checks import check_integer
 from keras_gce.evaluation import AttackResult, RobustnessReport
 from keras_gce.files import PathLike
@@ -21,8 +21,9 @@ from keras_gce.recipes.reproduction import (
     Reproduction,
     markdown_table,
     mean,
+    reproduction_folder,
 )
-from keras_gce.recipes.runs import attacked, chosen_attacks, over_seeds
+from keras_gce.recipes.runs import attacked, chosen_attacks, chosen_seeds, over_seeds
 
 __all__ = ["Table", "reproduce"]
 
@@ -73,6 +74,7 @@ def reproduce(
     data_dir: PathLike | None = None,
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
+    seed: int | None = None,
 ) -> Table:
     """Re-runs a table of the paper that has accuracies under attacks.
 
@@ -106,6 +108,9 @@ def reproduce(
             `dtype_policy` are
             then unused. Defaults to `None`.
         progress: Whether to show progress on stderr. Defaults to `True`.
+        seed: The one seed that is run, in place of `seeds`, so that seeds can be spread
+            over machines; the call without it, in a folder that they share or that was
+            brought together, then finds them done. Defaults to `None`.
 
     Returns:
         A `Table`; `print` shows it as Markdown.
@@ -113,11 +118,11 @@ def reproduce(
     Raises:
         InputError: If an argument is not as described.
     """
-    check_integer("seeds", seeds, least=1)
+    chosen = chosen_seeds(seeds, seed)
     check_integer("examples", examples, least=1)
     # Refuses before the work.
     paper = paper_attacks(dataset_name, engine=engine, table=table)
-    output = files.output_folder(output)
+    output = reproduction_folder(output, table)
     dataset = datasets.load(dataset_name, data_dir=data_dir, validation=0)
 
     def measure(
@@ -151,7 +156,7 @@ def reproduce(
         for loss in TABLE_LOSSES[table]
     ]
     chosen_attacks(recipes[0], engine, table, attacks)
-    reports = over_seeds(recipes, seeds, output, dataset, measure, models, progress)
+    reports = over_seeds(recipes, chosen, output, dataset, measure, models, progress)
     made = Table(name=table, engine=engine, reports=reports)
     made.write(output)
     return made
