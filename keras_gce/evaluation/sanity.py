@@ -78,7 +78,7 @@ def sanity_checks(
             f"the model is right on {accuracy:.1%} of the images without any attack, "
             f"where chance among {classes} classes is {chance:.1%}: look at the "
             "labels, the unit of the pixels and the training before any robust accuracy"
-            if 1 - accuracy >= wrong_at_most
+            if 1 - accuracy > wrong_at_most
             else f"{accuracy:.1%} of the images are right without attack, chance is "
             f"{chance:.1%}",
             CARLINI,
@@ -156,7 +156,7 @@ def _covers_range(plan: Plan) -> list[Flag]:
             1 - 1e-6,
             f"an eps of {eps:g} covers half the range of the pixels, so that any two "
             "images can be made the same: no model can hold there"
-            if share >= 1 - 1e-6
+            if share > 1 - 1e-6
             else f"an eps of {eps:g} covers {share:.0%} of half the pixels' range",
             CARLINI,
         )

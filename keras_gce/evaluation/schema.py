@@ -1,4 +1,7 @@
-"""The JSON of a report: its schema, and how an older version of it is read."""
+"""The JSON of a report, and how an older version of it is read.
+
+`report.schema.json`, beside this file, is its JSON Schema.
+"""
 
 import base64
 import dataclasses
@@ -29,6 +32,14 @@ def as_dict(report: Any) -> dict[str, Any]:
         "n_examples": len(report.clean),
         "clean_accuracy": report.clean_accuracy,
         "worst_case_accuracy": report.worst_case_accuracy,
+        "worst_cases": [
+            {"norm": curve.norm, "eps": eps, "accuracy": accuracy}
+            | {"confidence_interval": list(interval)}
+            for curve in report.worst_case_curves
+            for eps, accuracy, interval in list(
+                zip(curve.eps, curve.accuracy, curve.intervals(), strict=True)
+            )[1:]
+        ],
         "results": [dataclasses.asdict(result) for result in report.results],
         "confidence_interval": list(report.confidence_interval()),
         "flags": [flag.name for flag in report.flags],

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from keras_gce import evaluation
 from keras_gce.errors import InputError
 from keras_gce.evaluation import RobustnessReport
 
@@ -20,6 +21,34 @@ def test_json_round_trip(report, tmp_path):
         RobustnessReport.from_json('{"schema_version": 99}')
     with pytest.raises(InputError, match="'nonsense'"):
         RobustnessReport.from_json("nonsense")
+
+
+def test_the_schema_says_what_a_report_is(report):
+    import jsonschema
+
+    path = pathlib.Path(evaluation.__file__).parent / "report.schema.json"
+    schema = json.loads(path.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    data = json.loads(report.to_json())
+    jsonschema.validate(data, schema)
+    # Nothing is written that it doesn't describe.
+    assert set(schema["properties"]) == set(data)
+    for name, kind in (
+        ("results", "result"),
+        ("checks", "check"),
+        ("curves", "curve"),
+        ("gallery", "example"),
+        ("worst_cases", "worst_case"),
+    ):
+        assert set(schema["$defs"][kind]["properties"]) == set(data[name][0]), name
+    for wrong in (
+        data | {"worst_case_accuracy": 43.5},
+        data | {"flags": [{"name": "zero_gradients"}]},
+        {name: value for name, value in data.items() if name != "checks"},
+        data | {"schema_version": 2},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
 
 
 def test_version_1_still_loads():
