@@ -1,5 +1,6 @@
 """What several test files share: data and models, made once."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -10,6 +11,8 @@ import keras
 import pytest
 
 from keras_gce import datasets, losses, models
+from keras_gce.attacks import FGSM, PGD, RandomNoise
+from keras_gce.evaluation import accuracy_curves, evaluate
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow
@@ -29,6 +32,8 @@ LONGEST = (
     "test_trainer.py",
     "test_classes.py",
 )
+
+NAMES = ["zero", "one", "two", "three", "<b>four</b>", "5", "6", "7", "8", "9"]
 
 # Of networks that are trained first, and of what is made of them.
 TRAINED = {"gce_model", "report"}
@@ -76,6 +81,18 @@ def xe_model(digits):
 @pytest.fixture(scope="session")
 def gce_model(digits):
     return _trained(digits, losses.GuidedComplementEntropy(from_logits=True))
+
+
+@pytest.fixture(scope="session")
+def report(gce_model, digits):
+    """A report with all that one can hold, for its views."""
+    attacks = [FGSM(eps=0.1), PGD(eps=0.1, steps=5), RandomNoise(eps=0.1, samples=2)]
+    made = evaluate(
+        gce_model, digits.test.take(100), attacks, progress=False, diagnostics=False
+    )
+    data = digits.test.take(40)
+    curves = accuracy_curves(gce_model, data, [0.05, 0.1, 0.2], progress=False)
+    return dataclasses.replace(made, curves=curves, class_names=NAMES)
 
 
 def _trained(dataset, loss):

@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+from keras_gce.evaluation.adversarial import AdversarialExamples
 from keras_gce.evaluation.comparison import Comparison, compare
 from keras_gce.evaluation.curves import accuracy_curves
 from keras_gce.evaluation.diagnostics import diagnose
@@ -13,6 +14,7 @@ from keras_gce.evaluation.threat_models import THREAT_MODELS
 
 __all__ = [
     "THREAT_MODELS",
+    "AdversarialExamples",
     "AttackResult",
     "Comparison",
     "Curve",

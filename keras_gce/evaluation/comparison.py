@@ -15,13 +15,15 @@ class Comparison:
     """What `compare` returns.
 
     Args:
-        a, b: Names of the models.
+        a, b: Names of the models, or of their files where these are known.
         accuracy_a, accuracy_b: Their worst-case accuracies.
         n_examples: Number of examples.
         only_a: Number of examples on which a alone is robust.
         only_b: Number of examples on which b alone is robust.
         p_value: Of the exact two-sided McNemar test.
         same_attacks: Whether both were attacked alike.
+        rows: Tuple of (what was attacked with, accuracy of a, accuracy of b), the clean
+            accuracies first; `None` for an attack that only the other had.
     """
 
     a: str
@@ -33,6 +35,7 @@ class Comparison:
     only_b: int
     p_value: float
     same_attacks: bool
+    rows: tuple[tuple[str, float | None, float | None], ...] = ()
 
     @property
     def difference(self) -> float:
@@ -40,7 +43,7 @@ class Comparison:
         return self.accuracy_a - self.accuracy_b
 
     def to_markdown(self) -> str:
-        """Returns the comparison as text of a few lines."""
+        """Returns the comparison as Markdown: the test, and the rows side by side."""
         lines = [
             f"{self.a}: {self.accuracy_a:.2%} robust in the worst case, {self.b}: "
             f"{self.accuracy_b:.2%}, a difference of {100 * self.difference:+.2f} "
@@ -53,6 +56,10 @@ class Comparison:
                 "They were attacked differently: the difference is that of the "
                 "attacks, too."
             )
+        lines += ["", f"| accuracy % | {self.a} | {self.b} |", "|---|---|---|"]
+        for name, *accuracies in self.rows:
+            cells = ["–" if a is None else f"{100 * a:.2f}" for a in accuracies]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
 
@@ -88,12 +95,15 @@ def compare(report_a: RobustnessReport, report_b: RobustnessReport) -> Compariso
             "`report_a` and `report_b` must be on the same images in the same order. "
             f"Received: {n_a} images (digest {data_a}) and {n_b} (digest {data_b})"
         )
+    a, b = (r.setup.get("model", r.model) for r in (report_a, report_b))
+    if a == b:
+        a, b = f"{a} (A)", f"{b} (B)"
     robust_a, robust_b = report_a.robust, report_b.robust
     only_a = int((robust_a & ~robust_b).sum())
     only_b = int((robust_b & ~robust_a).sum())
     return Comparison(
-        a=report_a.model,
-        b=report_b.model,
+        a=a,
+        b=b,
         accuracy_a=report_a.worst_case_accuracy,
         accuracy_b=report_b.worst_case_accuracy,
         n_examples=len(robust_a),
@@ -101,7 +111,31 @@ def compare(report_a: RobustnessReport, report_b: RobustnessReport) -> Compariso
         only_b=only_b,
         p_value=mcnemar(only_a, only_b),
         same_attacks=_attacks(report_a) == _attacks(report_b),
+        rows=tuple(_rows(report_a, report_b)),
     )
+
+
+def _rows(
+    report_a: RobustnessReport, report_b: RobustnessReport
+) -> list[tuple[str, float | None, float | None]]:
+    a, b = _accuracies(report_a), _accuracies(report_b)
+    return [(name, a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b])]
+
+
+def _accuracies(report: RobustnessReport) -> dict[str, float]:
+    """What was attacked with -> the accuracy, in the order of the report."""
+    found = {"no attack": report.clean_accuracy}
+    for row in report.results:
+        parts = [f"{row.ensemble}: {row.name}" if row.ensemble else row.name]
+        parts += [f"through {row.loss}"] if row.loss else []
+        parts += [f"{row.norm} {row.budget}"] if row.norm else [row.budget]
+        found[", ".join(filter(None, parts))] = row.robust_accuracy
+    worst = {
+        f"worst case, {curve.norm} {eps:g}": accuracy
+        for curve in report.worst_case_curves
+        for eps, accuracy in zip(curve.eps[1:], curve.accuracy[1:], strict=True)
+    }
+    return found | worst
 
 
 def _attacks(report: RobustnessReport) -> list[tuple[Any, ...]]:

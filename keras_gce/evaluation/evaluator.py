@@ -9,6 +9,7 @@ import numpy as np
 from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier, is_right
+from keras_gce.evaluation.adversarial import adversarial_examples
 from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.diagnostics import diagnose
 from keras_gce.evaluation.flags import row_checks
@@ -44,6 +45,7 @@ def evaluate(
     worst_case_only: bool = False,
     diagnostics: bool = True,
     bounds: tuple[float, float] | None = None,
+    keep_adversarial: bool = False,
 ) -> RobustnessReport:
     """Attacks a model and reports what is left of its accuracy.
 
@@ -105,6 +107,8 @@ def evaluate(
         bounds: The least and the greatest value of a pixel, such as (0, 255), for all
             attacks of the call, whose eps are in the same unit; a `Split`'s images are
             brought there. Defaults to `None`: each attack's own.
+        keep_adversarial: Whether the report keeps what broke each image, in
+            `.adversarial`. Defaults to `False`.
 
     Returns:
         A `RobustnessReport`.
@@ -131,7 +135,9 @@ def evaluate(
     ):
         plan = plan.with_black_boxes(x.shape[1:])
 
-    outcomes = run_plan(plan, classifier, x, y, clean, batch_size, saved, progress)
+    outcomes = run_plan(
+        plan, classifier, x, y, clean, batch_size, saved, progress, keep_adversarial
+    )
 
     results = results_of(plan, outcomes, clean)
     row_robust = np.array([outcome.robust for outcome in outcomes])
@@ -161,6 +167,9 @@ def evaluate(
             classifier.data_format,
         ),
         setup=setup(),
+        adversarial=adversarial_examples(outcomes, results, x, y)
+        if keep_adversarial
+        else None,
     )
 
 

@@ -27,6 +27,9 @@ def markdown(report: Any) -> str:
         signs.append(
             f"- Not tried, and may break it: {'; '.join(report.not_tried)}. {GUIDE}"
         )
+    balls = _balls(report)
+    if len(balls) > 1:
+        signs = [*balls, *signs]
     accuracy = "accuracy left %" if report.worst_case_only else "robust accuracy %"
     lines = [
         _summary(report),
@@ -41,6 +44,10 @@ def markdown(report: Any) -> str:
 
 def _summary(report: Any) -> str:
     low, high = report.confidence_interval()
+    within = "".join(
+        f", {curve.norm} eps {' and '.join(f'{eps:g}' for eps in curve.eps[1:])}"
+        for curve in report.worst_case_curves
+    )
     worst = "robust in the worst case"
     if not report.has_radius:
         worst = "without a radius, so no robust accuracy: attacks leave"
@@ -48,10 +55,23 @@ def _summary(report: Any) -> str:
         f"{report.model}: clean accuracy {_percent(report.clean_accuracy)}%, "
         f"{worst} {_percent(report.worst_case_accuracy)}% "
         f"(95% interval {_percent(low)} to {_percent(high)}%, {len(report.clean)} "
-        f"examples). Threat model: {report.threat_model or 'none named'}. "
+        f"examples). Threat model: {report.threat_model or 'none named'}{within}. "
         f"Flags: {', '.join(flag.name for flag in report.flags) or 'none'}."
         + "".join(f" Mind: {text}." for text in report.first_words)
     )
+
+
+def _balls(report: Any) -> list[str]:
+    """A line for each radius: what all attacks within it leave."""
+    lines = []
+    for curve in report.worst_case_curves:
+        points = list(zip(curve.eps, curve.accuracy, curve.intervals(), strict=True))
+        lines += [
+            f"- Worst case within {curve.norm} {eps:g}: {_percent(accuracy)}% "
+            f"(95% interval {_percent(low)} to {_percent(high)}%)"
+            for eps, accuracy, (low, high) in points[1:]
+        ]
+    return lines
 
 
 def _line(row: AttackResult) -> str:

@@ -70,7 +70,9 @@ def found_examples(
         one = []
         for part in outcome.batches:
             names = ("shown", "shown_x", "shown_class")
-            for i, x_adv, after in zip(*(part[name] for name in names), strict=False):
+            # More are there where all are kept.
+            columns = [part[name][:SIZE] for name in names]
+            for i, x_adv, after in zip(*columns, strict=False):
                 one.append((part["index"][i], x_adv, after))
             if len(one) >= SIZE:
                 break

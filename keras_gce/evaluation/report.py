@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from keras_gce.errors import InputError
+from keras_gce.evaluation.adversarial import AdversarialExamples
 from keras_gce.evaluation.advice import not_tried
+from keras_gce.evaluation.exports import as_csv, as_latex
 from keras_gce.evaluation.intervals import wilson_interval
 from keras_gce.evaluation.markdown import markdown
 from keras_gce.evaluation.page import page
@@ -40,6 +42,8 @@ class RobustnessReport:
         gallery: List of `GalleryExample`.
         setup: Dict of text: the hardware, the date and, from the command line, the
             command, the model's file and the dataset ("command", "model", "dataset").
+        adversarial: What broke each image, where it was kept; not in the JSON. `None`
+            elsewhere.
     """
 
     model: str
@@ -57,6 +61,7 @@ class RobustnessReport:
     curves: list[Curve] = dataclasses.field(default_factory=list)
     gallery: list[GalleryExample] = dataclasses.field(default_factory=list)
     setup: dict[str, str] = dataclasses.field(default_factory=dict)
+    adversarial: AdversarialExamples | None = None
 
     @property
     def flags(self) -> list[Flag]:
@@ -225,6 +230,18 @@ class RobustnessReport:
                 "`to_dataframe` must have pandas installed: pip install pandas"
             ) from error
         return pandas.DataFrame([dataclasses.asdict(row) for row in self.results])
+
+    def to_csv(self) -> str:
+        """Returns the results as CSV, accuracies as fractions; see `results`.
+
+        A row for each, and one named "worst case" for each radius. `low` and `high` are
+        the ends of the 95% interval of `robust_accuracy`.
+        """
+        return as_csv(self)
+
+    def to_latex(self) -> str:
+        """Returns the results as a LaTeX table (booktabs), with a citation."""
+        return as_latex(self)
 
     def to_html(self) -> str:
         """Returns the report as one self-contained HTML page, with charts.

@@ -47,6 +47,7 @@ def run_plan(
     batch_size: int = 500,
     checkpoint: Checkpoint | None = None,
     progress: bool = False,
+    keep: bool = False,
 ) -> list[Outcome]:
     """Runs the attacks of a plan on the examples that are right.
 
@@ -59,11 +60,17 @@ def run_plan(
         batch_size: Most images attacked at once. Defaults to 500.
         checkpoint: A `Checkpoint` of finished batches. Defaults to `None`.
         progress: Whether to show a progress bar on stderr. Defaults to `False`.
+        keep: Whether to keep of each image what first broke it, rather than a few
+            examples to show. Defaults to `False`.
 
     Returns:
         List of `Outcome`, one for each row.
     """
     outcomes: list[Outcome] = []
+    # Whose adversarial examples need not be kept: of an attack without a radius none,
+    # where others have one.
+    kept = np.full(len(x), not keep)
+    has_radius = any(row.attack.eps is not None for row in plan.rows)
     left: dict[int | None, np.ndarray] = {}
     count = int(clean.sum())
     with bar("attacking", len(plan.rows) * count, progress) as advance:
@@ -79,17 +86,26 @@ def run_plan(
                 advance(count, row.attack.name)
                 continue
             before = left.get(row.group, clean)
+            counts = row.attack.eps is not None or not has_radius
             robust, parts = np.zeros(len(x), bool), []
             for batch, index in enumerate(batches(np.flatnonzero(before), batch_size)):
                 part = checkpoint.load(number, batch, index) if checkpoint else None
-                if part is None:
+                wanted = ~kept[index] & counts
+                if part is None or not _holds(part, wanted):
                     part = _attack(
-                        row.attack, classifier, x[index], y[index], batch, batch_size
+                        row.attack,
+                        classifier,
+                        x[index],
+                        y[index],
+                        batch,
+                        batch_size,
+                        wanted,
                     )
                     part["index"] = index
                     if checkpoint:
                         checkpoint.save(number, batch, part)
                 robust[index] = part["right"]
+                kept[index[part["shown"]]] |= counts
                 parts.append(part)
                 advance(len(index), row.attack.name)
             if row.group is not None:
@@ -106,6 +122,7 @@ def _attack(
     y: np.ndarray,
     batch: int,
     batch_size: int,
+    wanted: np.ndarray,
 ) -> dict[str, np.ndarray]:
     start = time.perf_counter()
     # Apart from each other, so that seeds 0 and 1 share no batch.
@@ -116,7 +133,8 @@ def _attack(
     targets = attack.targets(classifier, x, y, seed)
     z = classifier.predict(x_adv, batch_size)
     classes, finite, right = z.argmax(-1), is_finite(z), is_right(z, y)
-    shown = np.flatnonzero(~right)[:SIZE]
+    # The first few, for the gallery.
+    shown = np.flatnonzero(~right & (wanted | (np.cumsum(~right) <= SIZE)))
     return {
         "right": right,
         "finite": finite,
@@ -129,3 +147,9 @@ def _attack(
         "linf": np.abs(delta).max(axis=1),
         "seconds": np.array(seconds),
     }
+
+
+def _holds(part: dict[str, np.ndarray], wanted: np.ndarray) -> bool:
+    """Whether a finished batch has what broke its images, of those that want it."""
+    broken = np.flatnonzero(~part["right"] & wanted)
+    return bool(np.isin(broken, part["shown"]).all())
