@@ -12,6 +12,7 @@ __all__ = [
     "ENGINES",
     "EPS_FREE_ATTACKS",
     "FIGURES",
+    "FLAGS",
     "LOSSES",
     "NETWORKS",
     "NORMS",
@@ -48,6 +49,32 @@ NORMS = ("linf", "l2")
 THREAT_MODELS = ("adaptive", "crossentropy", "paper")
 ENGINES = ("keras_gce", "cleverhans")
 TUNERS = ("grid", "bayesian", "hyperband")
+# What a report's checks are called.
+FLAGS = (
+    "nan_outputs",
+    "constant_outputs",
+    "near_chance",
+    "pixel_unit",
+    "eps_covers_range",
+    "training_loss_hides",
+    "one_step_beats_iterative",
+    "one_step_does_nothing",
+    "larger_eps_is_weaker",
+    "black_box_beats_white_box",
+    "zero_gradients",
+    "nan_gradients",
+    "loss_does_not_rise",
+    "unbounded_attack_fails",
+    "more_steps_gain",
+    "random_directions_beat_gradient",
+    "black_box_gains_with_eps",
+    "substitute_beats_attacks",
+    "randomised_outputs",
+    "logits_stand_still",
+    "logits_jump",
+    "softmax_saturates",
+    "logit_scale",
+)
 # Of the paper.
 TABLES = ("table2", "table3", "table4", "table5", "table6")
 FIGURES = ("figure1", "figure2", "figure3", "figure4")

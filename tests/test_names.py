@@ -1,6 +1,8 @@
 """What a user types is what the rooms have: `names` promises it without Keras."""
 
 import contextlib
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -100,3 +102,12 @@ def test_tables_and_their_attacks():
 def test_figures():
     assert recipes.FIGURES == names.FIGURES
     assert not set(names.FIGURES) & set(names.TABLES)
+
+
+def test_flags():
+    """All that evaluation may raise, by the names in its files."""
+    found = set()
+    for file in pathlib.Path(evaluation.__file__).parent.glob("*.py"):
+        made = r"(?:\bFlag|\bmeasured|\bflag_of|\b_worst)\(\s*\"(\w+)\""
+        found |= set(re.findall(made, file.read_text()))
+    assert found == set(names.FLAGS) and len(set(names.FLAGS)) == len(names.FLAGS)

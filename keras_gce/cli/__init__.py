@@ -8,11 +8,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from keras_gce.cli import demo, evaluate, options, reproduce, train, tune
+from keras_gce.cli import (
+    compare,
+    demo,
+    evaluate,
+    options,
+    report,
+    reproduce,
+    train,
+    tune,
+)
 
 __all__ = ["main"]
 
-COMMANDS = (demo, train, evaluate, reproduce, tune)
+COMMANDS = (demo, train, evaluate, report, compare, reproduce, tune)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # faster; both have to be set before TensorFlow is imported.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        args.run(args)
+        code = args.run(args)
+        return code or 0
     except ValueError as error:
         # An InputError, or what Keras and a loss raise where a model doesn't suit them.
         text = " ".join(str(error).split())
@@ -42,7 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("keras-gce: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> options.Parser:

@@ -3,20 +3,23 @@
 import argparse
 import dataclasses
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
-from keras_gce import names
-from keras_gce.cli import options
+from keras_gce.cli import gates, options, views
+from keras_gce.cli.attack_options import add_attacks, attacks_of, curve_attack, radii_of
 from keras_gce.errors import InputError
 
 if TYPE_CHECKING:  # They bring Keras.
-    from keras_gce.attacks import PGD, Attack
+    import keras
+
+    from keras_gce.datasets import Dataset, Split
+    from keras_gce.evaluation import RobustnessReport
 
 __all__ = ["add", "run"]
 
-# Of the page's curves: the images attacked at each radius, and the radii, in eps.
+# Of the page's curves: the images attacked at each radius.
 CURVE_EXAMPLES = 200
-CURVE_RADII = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1, 3 / 2)
 
 
 def add(commands: options.Commands) -> None:
@@ -26,42 +29,11 @@ def add(commands: options.Commands) -> None:
     )
     parser.add_argument("model", metavar="MODEL.keras", help="the model")
     options.add_dataset(parser)
-    parser.add_argument(
-        "--eps",
-        type=options.number,
-        required=True,
-        help="radius of the ball, in the unit of the pixels",
-    )
-    parser.add_argument(
-        "--bounds",
-        type=options.any_number,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        default=(0.0, 1.0),
-        help="least and greatest value of a pixel, as the model takes them: 0 255",
-    )
-    parser.add_argument("--norm", choices=names.NORMS, default="linf", help="norm")
-    usual = ("fgsm", "pgd", "noise", "autoattack")
-    parser.add_argument(
-        "--attacks",
-        type=options.names_among(names.ATTACKS),
-        default=",".join(usual),
-        help="attacks, separated by commas: these, "
-        + ", ".join(name for name in names.ATTACKS if name not in usual),
-    )
+    add_attacks(parser)
     parser.add_argument(
         "--source",
         metavar="OTHER.keras",
         help="a second model, whose adversarial examples are tried too",
-    )
-    parser.add_argument(
-        "--threat-model",
-        choices=names.THREAT_MODELS,
-        default="adaptive",
-        help="what the attacks ascend",
-    )
-    parser.add_argument(
-        "--engine", choices=names.ENGINES, default="keras_gce", help="whose"
     )
     parser.add_argument(
         "--examples",
@@ -73,45 +45,45 @@ def add(commands: options.Commands) -> None:
         "--batch-size", type=options.count, default=500, help="images at once"
     )
     parser.add_argument("--checkpoint", help="folder where a killed evaluation resumes")
-    parser.add_argument("--output", help="REPORT.json to write")
-    parser.add_argument("--html", help="REPORT.html to write: a page with charts")
+    parser.add_argument("--output", metavar="REPORT.json", help="the report to write")
+    parser.add_argument(
+        "--html", metavar="REPORT.html", help="a page with charts to write"
+    )
+    parser.add_argument(
+        "--save-adversarial",
+        metavar="FILE.npz",
+        help="what broke each image to write, with its attack",
+    )
+    options.add_overwrite(parser)
+    gates.add_gates(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Runs the command."""
-    from keras_gce import files
-
-    path = files.output_file(args.output) if args.output else None
-    page = files.output_file(args.html) if args.html else None
-    files.check_apart(
-        {"--output": path, "--html": page},
+def run(args: argparse.Namespace) -> int:
+    """Runs the command, and returns its exit code."""
+    gates.check_gates(args)
+    outputs = views.outputs(
+        args,
+        {"--output": "report", "--html": "HTML report"}
+        | {"--save-adversarial": "file of adversarial examples"},
         {"MODEL": args.model, "--dataset": args.dataset, "--source": args.source},
     )
-    from keras_gce import datasets, evaluation, saving
-    from keras_gce.attacks import Transfer
-    from keras_gce.classifier import Classifier
+    from keras_gce import datasets, evaluation, files, saving
 
-    attacks = [_attack(name, args) for name in args.attacks]
+    attacks_of(argparse.Namespace(**vars(args) | {"source": None}))
     model = saving.load_model(args.model)
     dataset = datasets.load(args.dataset, data_dir=args.data_dir)
-    num_classes = Classifier(model).num_classes
-    if num_classes != dataset.num_classes:
-        raise InputError(
-            f"MODEL must have {dataset.num_classes} classes, as {args.dataset} has. "
-            f"Received: {args.model} with {num_classes}"
-        )
-    if args.source:
-        source = saving.load_model(args.source)
-        attacks.append(Transfer(source=source, attack=_pgd(args)))
+    _check_classes(args, model, dataset)
+    source = saving.load_model(args.source) if args.source else None
     test = dataset.test.take(min(args.examples, len(dataset.test)))
     report = evaluation.evaluate(
         model,
         test,
-        attacks,
+        attacks_of(args, source),
         threat_model=args.threat_model,
         batch_size=args.batch_size,
         checkpoint=args.checkpoint,
         bounds=args.bounds,
+        keep_adversarial=args.save_adversarial is not None,
     )
     told = {
         "command": shlex.join(["keras-gce", *args.argv]),
@@ -124,40 +96,52 @@ def run(args: argparse.Namespace) -> None:
         setup=report.setup | told,
     )
     print(report.to_markdown())
-    if page and args.eps:
-        curves = evaluation.accuracy_curves(
-            model,
-            test.take(min(CURVE_EXAMPLES, len(test))),
-            [args.eps * share for share in CURVE_RADII],
-            attack=_pgd(args, seed=0),
-            batch_size=args.batch_size,
+    if report.adversarial is not None:
+        path = outputs["--save-adversarial"]
+        files.write_or_rescue(path, report.adversarial.save)
+        print(f"{len(report.adversarial)} adversarial examples written to {path}")
+    # At once, and with the curves again.
+    views.write(outputs, report, "--output")
+    if "--html" in outputs:
+        report = _with_curves(report, model, test, args)
+        views.write(outputs, report, "--output", "--html")
+    for name in ("--output", "--html"):
+        if name in outputs:
+            print(f"report written to {outputs[name]}")
+    failed = gates.failures(report, args)
+    for line in failed:
+        print(f"keras-gce: gate: {line}", file=sys.stderr)
+    return gates.FAILED if failed else 0
+
+
+def _check_classes(
+    args: argparse.Namespace, model: "keras.Model", dataset: "Dataset"
+) -> None:
+    from keras_gce.classifier import Classifier
+
+    num_classes = Classifier(model).num_classes
+    if num_classes != dataset.num_classes:
+        raise InputError(
+            f"MODEL must have {dataset.num_classes} classes, as {args.dataset} has. "
+            f"Received: {args.model} with {num_classes}"
         )
-        report = dataclasses.replace(report, curves=curves)
-    for file, text in ((path, report.to_json), (page, report.to_html)):
-        if file:
-            files.write_text(file, text())
-            print(f"report written to {file}")
 
 
-def _attack(name: str, args: argparse.Namespace) -> "Attack":
-    from keras_gce import attacks
-    from keras_gce.evaluation.cleverhans import CleverHansAttack
+def _with_curves(
+    report: "RobustnessReport",
+    model: "keras.Model",
+    test: "Split",
+    args: argparse.Namespace,
+) -> "RobustnessReport":
+    from keras_gce import evaluation
 
-    if args.engine == "cleverhans" and name in names.CLEVERHANS_ATTACKS:
-        return CleverHansAttack(name, eps=args.eps, norm=args.norm)
-    attack = getattr(attacks, names.ATTACKS[name])
-    if name in names.EPS_FREE_ATTACKS:
-        return attack()
-    return attack(eps=args.eps, norm=args.norm)
-
-
-def _pgd(args: argparse.Namespace, seed: int | None = None) -> "PGD":
-    from keras_gce.attacks import PGD
-
-    return PGD(
-        eps=args.eps,
-        norm=args.norm,
-        bounds=args.bounds,
-        step_size=args.eps / 16,
-        seed=seed,
+    if not max(args.eps):
+        return report
+    curves = evaluation.accuracy_curves(
+        model,
+        test.take(min(CURVE_EXAMPLES, len(test))),
+        radii_of(args.eps),
+        attack=curve_attack(args),
+        batch_size=args.batch_size,
     )
+    return dataclasses.replace(report, curves=curves)

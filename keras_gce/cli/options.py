@@ -16,12 +16,14 @@ __all__ = [
     "add_dataset",
     "add_dtype_policy",
     "add_length",
+    "add_overwrite",
     "add_recipe",
     "any_number",
     "count",
     "names_among",
     "number",
     "numbers",
+    "percent",
     "seed",
 ]
 
@@ -50,7 +52,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def add_command(
     commands: Commands,
     name: str,
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], int | None],
     text: str,
 ) -> Parser:
     """Adds a command, and returns the parser for its options.
@@ -58,7 +60,8 @@ def add_command(
     Args:
         commands: What it is added to.
         name: Its name.
-        run: The function of the parsed arguments that does its work.
+        run: The function of the parsed arguments that does its work, and returns the
+            exit code, or `None` for 0.
         text: What it does, for the help.
     """
     parser = commands.add_parser(
@@ -83,6 +86,15 @@ def add_data_dir(parser: Parser) -> None:
     parser.add_argument(
         "--data-dir",
         help="folder of TFDS or NAME.npz; without it TFDS_DATA_DIR or TFDS's own",
+    )
+
+
+def add_overwrite(parser: Parser) -> None:
+    """Adds the leave to replace files that are none of this program."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="outputs may replace files of other kinds, but no input",
     )
 
 
@@ -127,10 +139,26 @@ def number(text: str) -> float:
 
 def numbers(text: str) -> list[float]:
     """Numbers >= 0, separated by commas."""
+    given = _listed(text)
+    if not given:
+        raise argparse.ArgumentTypeError("must be numbers. Received: none")
     try:
-        return [number(each) for each in text.split(",")]
+        return [number(each) for each in given]
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"each {error}") from error
+
+
+def percent(text: str) -> float:
+    """A number in [0, 100]: 40, or 40%."""
+    try:
+        value = number(text.strip().removesuffix("%"))
+    except argparse.ArgumentTypeError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(
+            f"must be a percentage in [0, 100]. Received: {text}"
+        )
+    return value
 
 
 def any_number(text: str) -> float:
@@ -162,15 +190,32 @@ def _integer(text: str, least: int) -> int:
 
 
 def names_among(known: Collection[str]) -> Callable[[str], list[str]]:
-    """Returns the type of an option for some of the known names: fgsm,pgd."""
+    """Returns the type of an option for some of the known names: fgsm,pgd.
+
+    Capitals, spaces, a hyphen in a name and a comma at the end are understood.
+    """
+    plain = {_plain(name): name for name in known}
 
     def some(text: str) -> list[str]:
-        given = text.split(",")
+        given = _listed(text)
         for name in given:
-            if name not in known:
+            if _plain(name) not in plain:
                 raise argparse.ArgumentTypeError(
                     f"must be among {', '.join(known)}. Received: {name}"
                 )
-        return given
+        if not given:
+            raise argparse.ArgumentTypeError(
+                f"must be among {', '.join(known)}. Received: none"
+            )
+        return list(dict.fromkeys(plain[_plain(name)] for name in given))
 
     return some
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _listed(text: str) -> list[str]:
+    """What is separated by commas, or spaces."""
+    return text.replace(",", " ").split()

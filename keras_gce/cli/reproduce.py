@@ -47,6 +47,11 @@ def add(commands: options.Commands) -> None:
         help="number of seeds; without it 2, 3 for table2, and 1 for figures",
     )
     parser.add_argument(
+        "--seed",
+        type=options.seed,
+        help="the one seed that is run, so that seeds can be spread over machines",
+    )
+    parser.add_argument(
         "--examples",
         type=options.count,
         help="test images, the first ones; without it 1000 (table2 has all)",
@@ -93,6 +98,7 @@ def _reproduction(args: argparse.Namespace, output: str) -> "Reproduction":
         "model": args.model,
         "data_dir": args.data_dir,
         "models": args.models,
+        "seed": args.seed,
     }
     if args.what in names.FIGURES:
         return recipes.reproduce_figure(
@@ -130,15 +136,20 @@ def _check(args: argparse.Namespace) -> None:
     if args.what == "table2":
         unused, reason = ("attacks",), "it is of natural images"
     elif of_losses:
-        unused = ("dataset", "data_dir", "epochs", "seeds", "examples", "model")
-        unused = (*unused, "attacks", "engine", "dtype_policy", "models")
+        unused = ("dataset", "data_dir", "epochs", "seeds", "seed", "examples")
+        unused = (*unused, "model", "attacks", "engine", "dtype_policy", "models")
         reason = "it is of losses alone"
     elif args.what in names.FIGURES:
         unused = ("attacks", "engine", "dtype_policy")
         reason = "it is of float32 models that are not attacked"
     _refuse(args, unused, f"{args.what} has none, {reason}")
+    if None not in (args.seed, args.seeds):
+        raise InputError(
+            "`--seed` must be given without --seeds. "
+            f"Received: --seed {args.seed}, --seeds {args.seeds}"
+        )
     if args.models is not None:
-        trained = ("epochs", "seeds", "model", "dtype_policy")
+        trained = ("epochs", "seeds", "seed", "model", "dtype_policy")
         _refuse(args, trained, "with `--models` nothing is trained")
 
 

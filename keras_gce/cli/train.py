@@ -3,7 +3,7 @@
 import argparse
 
 from keras_gce import names
-from keras_gce.cli import options
+from keras_gce.cli import options, views
 from keras_gce.errors import InputError
 
 __all__ = ["add", "run"]
@@ -34,19 +34,21 @@ def add(commands: options.Commands) -> None:
     )
     options.add_dtype_policy(parser)
     parser.add_argument("--checkpoint", help="folder where a killed training resumes")
-    parser.add_argument("--output", required=True, help="MODEL.keras to write")
+    parser.add_argument(
+        "--output", required=True, metavar="MODEL.keras", help="the model to write"
+    )
+    options.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command."""
-    from keras_gce import files
-
     if not args.output.endswith(".keras"):
         raise InputError(
             f"`--output` must end in .keras. Received: --output {args.output}"
         )
-    path = files.output_file(args.output)
-    from keras_gce import datasets, recipes, saving
+    inputs = {"--dataset": args.dataset, "--checkpoint": args.checkpoint}
+    path = views.outputs(args, {"--output": "Keras model"}, inputs)["--output"]
+    from keras_gce import datasets, files, recipes, saving
 
     recipe = recipes.recipe_for(
         args.dataset,
@@ -63,6 +65,6 @@ def run(args: argparse.Namespace) -> None:
     # All of train: nothing is chosen by a validation part here.
     dataset = datasets.load(args.dataset, data_dir=args.data_dir, validation=0)
     model = recipes.train(recipe, dataset, seed=args.seed, checkpoint=args.checkpoint)
-    saving.save_model(model, path)
+    files.write_or_rescue(path, lambda path: saving.save_model(model, path))
     _, accuracy = model.evaluate(dataset.test.batches(500), verbose=0)
     print(f"clean test accuracy {accuracy:.2%}; model written to {path}")

@@ -1,5 +1,6 @@
 """What the tests of several commands share."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -25,6 +26,20 @@ def saved(tmp_path):
     """Path of a model for digits, which knows nothing."""
     saving.save_model(models.SmallCNN(), tmp_path / "model.keras")
     return str(tmp_path / "model.keras")
+
+
+@pytest.fixture(scope="session")
+def tiny(digits, tmp_path_factory):
+    """Path of a small model for digits that is right on most, and attacked at once."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    model = keras.Sequential([keras.Input((28, 28, 1)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    model.fit(*digits.train.arrays(), epochs=3, verbose=0)
+    path = tmp_path_factory.mktemp("tiny") / "tiny.keras"
+    saving.save_model(model, path)
+    return str(path)
 
 
 @pytest.fixture(scope="session")

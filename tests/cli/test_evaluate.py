@@ -1,4 +1,13 @@
-from keras_gce import models, saving
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_gce import cli, models, saving
+from keras_gce.attacks import AutoAttack
+from keras_gce.cli.attack_options import attacks_of
+from keras_gce.evaluation import RobustnessReport
 
 
 def test_wrong_input(refused, saved, tmp_path):
@@ -28,14 +37,119 @@ def test_wrong_input(refused, saved, tmp_path):
 def test_no_output_takes_the_place_of_an_input(saved, tmp_path, refused):
     before = (tmp_path / "model.keras").read_bytes()
     (tmp_path / "link.json").symlink_to(saved)
-    report = str(tmp_path / "report.json")
+    data, report = str(tmp_path / "data.npz"), str(tmp_path / "report.json")
+    np.savez(data, x_test=np.zeros((2, 28, 28, 1), "uint8"), y_test=np.arange(2))
+    held = (tmp_path / "data.npz").read_bytes()
     for outputs in (
         ["--output", saved],
+        ["--output", saved, "--overwrite"],
         ["--html", str(tmp_path / "link.json")],
+        ["--html", data],
+        ["--save-adversarial", data, "--overwrite"],
         ["--output", report, "--html", report],
+        ["--output", report, "--save-adversarial", report],
     ):
-        line = refused(
-            *("evaluate", saved, "--dataset", "digits", "--eps", "0.1", *outputs)
-        )
+        line = refused("evaluate", saved, "--dataset", data, "--eps", "0.1", *outputs)
         assert "a file of its own" in line
     assert (tmp_path / "model.keras").read_bytes() == before
+    assert (tmp_path / "data.npz").read_bytes() == held
+
+
+def test_no_output_takes_the_place_of_something_else(saved, tmp_path, refused):
+    on_digits = ["evaluate", saved, "--dataset", "digits", "--eps", "0.1"]
+    other = tmp_path / "other.keras"
+    saving.save_model(models.SmallCNN(), other)
+    notes = tmp_path / "notes.html"
+    notes.write_text("<p>of mine</p>")
+    before = other.read_bytes()
+    for option, path in (
+        ("--output", other),
+        ("--html", notes),
+        ("--save-adversarial", notes),
+    ):
+        line = refused(*on_digits, option, str(path))
+        assert f"`{option}` must be a new file, or an older" in line
+    assert "regular file" in refused(*on_digits, "--output", "/dev/stdout")
+    line = refused(*on_digits, "--checkpoint", str(tmp_path))
+    assert "`checkpoint` must be a new or an empty folder" in line
+    assert other.read_bytes() == before and notes.read_text() == "<p>of mine</p>"
+
+
+def parsed(*options):
+    arguments = ["evaluate", "model.keras", "--dataset", "digits", *options]
+    return cli._parser().parse_args(arguments)
+
+
+def test_settings_reach_the_attacks_that_have_them():
+    args = parsed(
+        *("--eps", "8/255,0.01,8/255,", "--attacks", "PGD, fgsm, Square, Auto-Attack,"),
+        *("--steps", "7", "--step-size", "0.002", "--restarts", "3"),
+        *("--queries", "50", "--seed", "5", "--norm", "L2"),
+    )
+    made = attacks_of(args)
+    assert [attack.name for attack in made] == [
+        *("PGD", "FGSM", "Square", "AutoAttack") * 2
+    ]
+    assert [attack.eps for attack in made] == [0.01] * 4 + [8 / 255] * 4
+    assert {(attack.norm, attack.seed) for attack in made} == {("l2", 5)}
+    pgd, _, square, ensemble = made[:4]
+    assert (pgd.steps, pgd.step_size, pgd.restarts) == (7, 0.002, 3)
+    assert square.queries == 50
+    # AutoAttack is the one that may be quoted.
+    assert ensemble == AutoAttack(eps=0.01, norm="l2", seed=5)
+
+
+def test_attacks_without_a_radius_run_once():
+    args = parsed("--eps", "0.1,0.2", "--attacks", "jsma,fgsm")
+    assert [attack.eps for attack in attacks_of(args)] == [None, 0.1, 0.2]
+
+
+def test_settings_of_no_attack_are_refused(refused, saved):
+    on_digits = ["evaluate", saved, "--dataset", "digits", "--eps", "0.1"]
+    for received, *options in (
+        ("`--steps` must be of one of the attacks", "--steps", "5"),
+        ("Received: 9 with fgsm, noise", "--queries", "9"),
+        ("`--restarts`", "--restarts", "2"),
+        ("must be an integer >= 0. Received: -1", "--seed=-1"),
+        ("must be an integer >= 1. Received: 0", "--steps", "0"),
+        ("Received: none", "--attacks", ","),
+        ("each must be a finite number", "--eps", "0.1,x"),
+    ):
+        line = refused(*on_digits, "--attacks", "fgsm,noise", *options)
+        assert received in line, line
+
+
+@pytest.mark.integration
+def test_an_evaluation_and_all_that_it_writes(tiny, tmp_path, capsys, digits):
+    report, page, npz = (str(tmp_path / n) for n in ("r.json", "r.html", "adv.npz"))
+    arguments = ["evaluate", tiny, "--dataset", "digits", "--examples", "40"]
+    arguments += ["--eps", "0.02,0.05", "--attacks", "fgsm,jsma", "--output", report]
+    arguments += ["--save-adversarial", npz, "--checkpoint", str(tmp_path / "state")]
+    failing = ["--fail-under", "99", "--fail-on-flag", "zero_gradients"]
+    assert cli.main([*arguments, "--html", page, *failing]) == 3
+    captured = capsys.readouterr()
+    made = RobustnessReport.from_json(pathlib.Path(report).read_text())
+    line = f"--fail-under 99: the worst case is {made.worst_case_accuracy:.2%}"
+    assert f"keras-gce: gate: {line}" in captured.err
+    (curve,) = made.worst_case_curves
+    assert f"Worst case within linf 0.02: {curve.accuracy[1]:.2%}" in captured.out
+    assert [row.eps for row in made.results] == [0.02] * 3 + [None] + [0.05] * 3
+    assert {0.02, 0.05} <= set(made.curves[0].eps)
+    assert "<h1>" in pathlib.Path(page).read_text()
+
+    with np.load(npz) as kept:
+        index, x_adv = kept["index"], kept["x_adv"]
+        broken = np.flatnonzero(made.clean & ~made.robust)
+        np.testing.assert_array_equal(index, broken)
+        x, y = digits.test.take(40).arrays()
+        # JSMA has no radius, and no say in what broke an image within one.
+        assert set(kept["attack"]) == {"FGSM"} and set(kept["eps"]) == {0.02, 0.05}
+        assert (np.abs(x_adv - x[index]).max((1, 2, 3)) <= kept["eps"]).all()
+        answers = keras.models.load_model(tiny).predict(x_adv, verbose=0).argmax(-1)
+        np.testing.assert_array_equal(answers, kept["predicted"])
+        assert (answers != y[index]).all()
+
+    # Its own files are replaced, what is finished is not done again.
+    assert cli.main([*arguments, "--fail-under", "1"]) == 0
+    again = RobustnessReport.from_json(pathlib.Path(report).read_text())
+    assert [r.seconds for r in again.results] == [r.seconds for r in made.results]
