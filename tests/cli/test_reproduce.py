@@ -12,6 +12,10 @@ def test_wrong_input(refused, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     on_digits = ["--dataset", "digits"]
+    seeded = ["reproduce", "table3", *on_digits]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "table3.md").write_text("my own table")
     for received, *arguments in (
         ("table9", "reproduce", "table9", *on_digits),
         ("svhn", "reproduce", "table3", "--dataset", "svhn"),
@@ -34,6 +38,14 @@ def test_wrong_input(refused, tmp_path):
             *("--output", str(tmp_path / "models")),
         ),
         ("a.keras", "reproduce", "figure2", "--models", "a.keras"),
+        ("without --seeds", *seeded, "--seeds", "2", "--seed", "1"),
+        ("Received: 1", *seeded, "--seed", "1", "--models", "a.keras"),
+        ("-1", *seeded, "--seed=-1"),
+        ("Received: 3", "reproduce", "figure3", "--seed", "3"),
+        (
+            "table3.md, which is not of an earlier run",
+            *("reproduce", "table3", *on_digits, "--output", str(mine)),
+        ),
         (
             "file",
             *("reproduce", "table3", *on_digits),
@@ -42,9 +54,10 @@ def test_wrong_input(refused, tmp_path):
     ):
         line = refused(*arguments)
         assert received in line, line
+    assert (mine / "table3.md").read_text() == "my own table"
 
 
-OURS = {"epochs": None, "model": None, "data_dir": None, "models": None}
+OURS = {"epochs": None, "model": None, "data_dir": None, "models": None, "seed": None}
 TABLE = {**OURS, "dtype_policy": None}
 CHOSEN = ["--epochs", "3", "--model", "small_cnn", "--data-dir", "data"]
 CHOSEN += ["--seeds", "5"]
@@ -72,6 +85,13 @@ TAKEN = {"epochs": 3, "model": "small_cnn", "data_dir": "data", "seeds": 5}
             ["table5", "--engine", "keras_gce", "--attacks", "mim,jsma"],
             "reproduce",
             {"engine": "keras_gce", "attacks": ["mim", "jsma"], "seeds": 2},
+        ),
+        (["table2", "--seed", "4"], "reproduce_table2", {**TABLE, "seed": 4}),
+        (["figure1", "--seed", "4"], "reproduce_figure", {**OURS, "seed": 4}),
+        (
+            ["table6", "--seed", "4"],
+            "reproduce",
+            {**TABLE, "seed": 4, "examples": 1000},
         ),
     ],
 )

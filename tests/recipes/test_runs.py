@@ -19,7 +19,7 @@ def test_seeds_before_recipes(capsys, tmp_path, monkeypatch):
         return len(calls), f"{len(calls)} run(s) [so far]"
 
     monkeypatch.setattr(runs, "trained", trained)
-    results = over_seeds(recipes, 2, tmp_path, "digits", measure, progress=True)
+    results = over_seeds(recipes, [0, 1], tmp_path, "digits", measure, progress=True)
     # A seed is finished before the next one: a table of fewer seeds is there sooner.
     assert calls == [
         (name, seed, tmp_path / f"{name}-seed{seed}")
@@ -30,5 +30,5 @@ def test_seeds_before_recipes(capsys, tmp_path, monkeypatch):
     out, err = capsys.readouterr()
     assert err.splitlines()[1] == "digits, cot-seed0: 2 run(s) [so far]"
     assert len(err.splitlines()) == 4 and not out
-    over_seeds(recipes, 1, tmp_path, "digits", measure, progress=False)
+    over_seeds(recipes, [3], tmp_path, "digits", measure, progress=False)
     assert capsys.readouterr() == ("", "")
