@@ -6,8 +6,15 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from keras_gce import progress
 from keras_gce.cli import gates, options, views
-from keras_gce.cli.attack_options import add_attacks, attacks_of, curve_attack, radii_of
+from keras_gce.cli.attack_options import (
+    add_attacks,
+    attacks_of,
+    curve_attack,
+    radii_of,
+    usual_for,
+)
 from keras_gce.errors import InputError
 
 if TYPE_CHECKING:  # They bring Keras.
@@ -72,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     attacks_of(argparse.Namespace(**vars(args) | {"source": None}))
     model = saving.load_model(args.model)
     dataset = datasets.load(args.dataset, data_dir=args.data_dir)
-    _check_classes(args, model, dataset)
+    num_classes = _checked_classes(args, model, dataset)
+    words = usual_for(args, num_classes)
+    if words:
+        progress.say(words)
     source = saving.load_model(args.source) if args.source else None
     test = dataset.test.take(min(args.examples, len(dataset.test)))
     report = evaluation.evaluate(
@@ -114,9 +124,9 @@ def run(args: argparse.Namespace) -> int:
     return gates.FAILED if failed else 0
 
 
-def _check_classes(
+def _checked_classes(
     args: argparse.Namespace, model: "keras.Model", dataset: "Dataset"
-) -> None:
+) -> int:
     from keras_gce.classifier import Classifier
 
     num_classes = Classifier(model).num_classes
@@ -125,6 +135,7 @@ def _check_classes(
             f"MODEL must have {dataset.num_classes} classes, as {args.dataset} has. "
             f"Received: {args.model} with {num_classes}"
         )
+    return num_classes
 
 
 def _with_curves(

@@ -6,7 +6,7 @@ import pytest
 
 from keras_gce import cli, models, saving
 from keras_gce.attacks import AutoAttack
-from keras_gce.cli.attack_options import attacks_of
+from keras_gce.cli.attack_options import attacks_of, usual_for
 from keras_gce.evaluation import RobustnessReport
 
 
@@ -97,6 +97,17 @@ def test_settings_reach_the_attacks_that_have_them():
     assert square.queries == 50
     # AutoAttack is the one that may be quoted.
     assert ensemble == AutoAttack(eps=0.01, norm="l2", seed=5)
+
+
+def test_the_usual_attacks_of_a_model_of_few_classes():
+    """AutoAttack's losses need four classes; a choice of one's own is left alone."""
+    args = parsed("--eps", "0.1")
+    assert usual_for(args, 4) is None and args.attacks[-1] == "autoattack"
+    assert "the model has 2: apgd, fab, square" in usual_for(args, 2)
+    names = [attack.name for attack in attacks_of(args)]
+    assert names == ["FGSM", "PGD", "RandomNoise", "APGD", "FAB-T", "Square"]
+    args = parsed("--eps", "0.1", "--attacks", "autoattack")
+    assert usual_for(args, 2) is None and args.attacks == ["autoattack"]
 
 
 def test_attacks_without_a_radius_run_once():
