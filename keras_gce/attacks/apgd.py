@@ -16,7 +16,7 @@ from keras_gce.attacks.ball import (
     random_direction,
     round_down,
 )
-from keras_gce.attacks.base import BallAttack, LossAttack, serializable
+from keras_gce.attacks.base import GRADIENT, BallAttack, LossAttack, serializable
 from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -37,9 +37,59 @@ MOMENTUM = 0.75
 RISING = 0.75
 
 
+class _AutoPGD(BallAttack):
+    """Auto-PGD on what a child ascends, towards some wrong classes or away."""
+
+    steps = 100
+    restarts = 1
+    eot_iter = 1
+    num_targets = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("steps", self.steps, least=1)
+        check_integer("restarts", self.restarts, least=1)
+
+    def run(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> Tensor:
+        """Perturbs checked images."""
+        targets = min(self.num_targets, classifier.num_classes - 1)
+        return self.compiled(
+            classifier,
+            functools.partial(_perturb, self, targets, self.eot_iter, stop_early),
+            batch=(x, y),
+            key=(targets, self.eot_iter, stop_early),
+            settings={
+                "eps": round_down(self.reach),
+                "steps": np.int32(self.steps),
+                "restarts": np.int32(self.restarts),
+                # The authors' 22%, 6% and 3% of the steps.
+                "first_look": np.int32(max(int(0.22 * self.steps), 1)),
+                "least_look": np.int32(max(int(0.06 * self.steps), 1)),
+                "sooner": np.int32(max(int(0.03 * self.steps), 1)),
+                "seed": self.draw_seed(seed),
+            },
+        )
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes for an image."""
+        targets = max(min(self.num_targets, num_classes - 1), 1)
+        return GRADIENT * self.steps * self.restarts * self.eot_iter * targets
+
+    def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
+        """Returns the function of labels, targets and logits."""
+        raise NotImplementedError
+
+
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class APGD(LossAttack):
+class APGD(_AutoPGD, LossAttack):
     """Auto-PGD: PGD with momentum whose step size needs no choice.
 
     It starts at a random point with steps of 2 eps. At looks that come ever sooner, an
@@ -76,20 +126,7 @@ class APGD(LossAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integer("steps", self.steps, least=1)
-        check_integer("restarts", self.restarts, least=1)
         check_integer("eot_iter", self.eot_iter, least=1)
-
-    def run(
-        self,
-        classifier: Classifier,
-        x: np.ndarray,
-        y: np.ndarray,
-        seed: int | None = None,
-        stop_early: bool = False,
-    ) -> Tensor:
-        """Perturbs checked images."""
-        return _run(self, classifier, x, y, seed, stop_early, self.eot_iter)
 
     def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
         loss = objective(self.loss, classifier)
@@ -98,7 +135,7 @@ class APGD(LossAttack):
 
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class APGDT(BallAttack):
+class APGDT(_AutoPGD):
     """Targeted Auto-PGD: towards one wrong class after the other.
 
     It runs `APGD` on the targeted difference of logits ratio, towards each of the
@@ -133,8 +170,6 @@ class APGDT(BallAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integer("steps", self.steps, least=1)
-        check_integer("restarts", self.restarts, least=1)
         check_integer("num_targets", self.num_targets, least=1)
         if self.targeted:
             raise InputError(
@@ -157,52 +192,12 @@ class APGDT(BallAttack):
                 f"Received: {classifier.num_classes} classes"
             )
 
-    def run(
-        self,
-        classifier: Classifier,
-        x: np.ndarray,
-        y: np.ndarray,
-        seed: int | None = None,
-        stop_early: bool = False,
-    ) -> Tensor:
-        """Perturbs checked images, towards one class after the other."""
-        targets = min(self.num_targets, classifier.num_classes - 1)
-        return _run(self, classifier, x, y, seed, stop_early, 1, targets)
-
     def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
         return targeted_dlr
 
 
-def _run(
-    attack: APGD | APGDT,
-    classifier: Classifier,
-    x: np.ndarray,
-    y: np.ndarray,
-    seed: int | None,
-    stop_early: bool,
-    passes: int,
-    targets: int = 0,
-) -> Tensor:
-    return attack.compiled(
-        classifier,
-        functools.partial(_perturb, attack, targets, passes, stop_early),
-        batch=(x, y),
-        key=(targets, passes, stop_early),
-        settings={
-            "eps": round_down(attack.reach),
-            "steps": np.int32(attack.steps),
-            "restarts": np.int32(attack.restarts),
-            # The authors' 22%, 6% and 3% of the steps.
-            "first_look": np.int32(max(int(0.22 * attack.steps), 1)),
-            "least_look": np.int32(max(int(0.06 * attack.steps), 1)),
-            "sooner": np.int32(max(int(0.03 * attack.steps), 1)),
-            "seed": attack.draw_seed(seed),
-        },
-    )
-
-
 def _perturb(
-    attack: APGD | APGDT,
+    attack: _AutoPGD,
     targets: int,
     passes: int,
     stop_early: bool,

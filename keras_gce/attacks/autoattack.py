@@ -93,6 +93,10 @@ class AutoAttack(BallAttack):
             )
         return (APGD(**common), *targeted, square)
 
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes its attacks make for an image."""
+        return sum(attack.passes(features, num_classes) for attack in self.attacks)
+
     def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
         """Refuses what one of its attacks can't run on."""
         num_classes = classifier.num_classes

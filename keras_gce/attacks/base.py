@@ -15,9 +15,11 @@ from keras_gce.checks import Tensor, check_number, check_seed
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
-__all__ = ["Attack", "BallAttack", "LossAttack", "serializable"]
+__all__ = ["GRADIENT", "Attack", "BallAttack", "LossAttack", "serializable"]
 
 NORMS = ("linf", "l2")
+# What a step along the gradient costs, in forward passes: on LeNet-5, on a CPU.
+GRADIENT = 4.0
 # Of the range of the pixels: further than any image is from another one.
 FAR = 1e6
 
@@ -63,6 +65,7 @@ class Attack:
         needs_gradient: Whether it asks the model for gradients.
         trains: Whether `perturb` runs inside a compiled train step.
         random_start: Whether it starts at a random point.
+        ends_at_success: Whether `stop_early` saves the rest of an example's work.
 
     Raises:
         InputError: If an argument is not as described.
@@ -82,6 +85,7 @@ class Attack:
     needs_gradient = True
     trains = False
     random_start = False
+    ends_at_success = True
 
     def __post_init__(self) -> None:
         try:
@@ -156,6 +160,17 @@ class Attack:
     ) -> Tensor:
         """Perturbs checked images. With `stop_early` an example ends at success."""
         raise NotImplementedError
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes for an image it can't break.
+
+        A bar weighs attacks by it. Defaults to those of PGD with 40 steps.
+
+        Args:
+            features: How many numbers an image has.
+            num_classes: How many classes the model has.
+        """
+        return 40 * GRADIENT
 
     def targets(
         self, classifier: Classifier, x: np.ndarray, y: np.ndarray, seed: int

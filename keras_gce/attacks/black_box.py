@@ -73,6 +73,10 @@ class RandomNoise(BallAttack):
             },
         )
 
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns how many forward passes it makes for an image."""
+        return float(self.samples)
+
     def _sample(
         self,
         classifier: Classifier,
@@ -128,6 +132,7 @@ class Transfer(Attack):
     attack: Attack
 
     needs_gradient = False
+    ends_at_success = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -173,3 +178,7 @@ class Transfer(Attack):
         x, y = source.check(x, y, self.bounds)
         # To the end: what just fools the source seldom fools another model.
         return self.attack.run(source, x, y, seed)
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes, of the source."""
+        return self.attack.passes(features, num_classes)

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.base import serializable
+from keras_gce.attacks.base import GRADIENT, serializable
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import gradient_of, margin, succeeds
 from keras_gce.attacks.targets import TargetAttack
@@ -67,6 +67,8 @@ class CarliniWagnerL2(TargetAttack):
     initial_const: float = 1e-3
     learning_rate: float = 5e-3
 
+    ends_at_success = False
+
     TARGETS: ClassVar[tuple[str | None, ...]] = (
         "random",
         "least_likely",
@@ -99,6 +101,11 @@ class CarliniWagnerL2(TargetAttack):
             return self._all_targets(classifier, x, y)
         targets = self.targets(classifier, x, y, self.draw_seed(seed))
         return self._minimise(classifier, x, y if targets is None else targets)[0]
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes for an image."""
+        each = GRADIENT * self.binary_search_steps * self.max_iterations
+        return each * (num_classes - 1 if self.target in ("best", "worst") else 1)
 
     def _minimise(
         self, classifier: Classifier, x: np.ndarray, classes: np.ndarray

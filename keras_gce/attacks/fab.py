@@ -15,7 +15,7 @@ from keras_gce.attacks.ball import (
     random_direction,
     round_down,
 )
-from keras_gce.attacks.base import BallAttack, serializable
+from keras_gce.attacks.base import GRADIENT, BallAttack, serializable
 from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -112,6 +112,13 @@ class FAB(BallAttack):
             },
             key=(targets, stop_early),
         )
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes for an image."""
+        gradients = num_classes
+        if self.num_targets is not None:
+            gradients = min(self.num_targets, num_classes - 1)
+        return GRADIENT * self.steps * self.restarts * gradients
 
 
 def _walk(

@@ -18,7 +18,7 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import LossAttack, serializable
+from keras_gce.attacks.base import GRADIENT, LossAttack, serializable
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -80,6 +80,10 @@ class _GradientAttack(LossAttack):
             key=(self.random_start, self.restarts, self.decay, stop_early),
             jit_compile=False if stop_early else self.jit_compile,
         )
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes for an image."""
+        return GRADIENT * self.steps * self.restarts
 
     def settings(self, seed: int) -> dict[str, Any]:
         """Returns the numbers that `perturb` takes, of the attack and a seed."""

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.ball import rescale
-from keras_gce.attacks.base import serializable
+from keras_gce.attacks.base import GRADIENT, serializable
 from keras_gce.attacks.objectives import gradient_of
 from keras_gce.attacks.targets import TargetAttack
 from keras_gce.checks import State, Tensor, check_integer, check_number
@@ -83,7 +83,7 @@ class JSMA(TargetAttack):
     def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
         """Refuses images of so few features that `gamma` allows no pair."""
         super().check(classifier, x, y)
-        if self._iterations(x.shape[1:]) < 1:
+        if self._iterations(x[0].size) < 1:
             features = x[0].size
             raise InputError(
                 "`gamma` must allow at least one pair of features, or nothing is "
@@ -91,8 +91,8 @@ class JSMA(TargetAttack):
                 f"Received: gamma={self.gamma}"
             )
 
-    def _iterations(self, shape: tuple[int, ...]) -> int:
-        allowed = math.floor(int(np.prod(shape)) * self.gamma / 2)
+    def _iterations(self, features: int) -> int:
+        allowed = math.floor(features * self.gamma / 2)
         return min(allowed, self.max_iterations or allowed)
 
     def run(
@@ -111,11 +111,15 @@ class JSMA(TargetAttack):
             batch=(x, self.targets(classifier, x, y, self.draw_seed(seed))),
             settings={
                 "theta": np.float32(self.theta * (high - low)),
-                "max_iterations": np.int32(self._iterations(x.shape[1:])),
+                "max_iterations": np.int32(self._iterations(int(np.prod(x.shape[1:])))),
                 "low": np.float32(low),
                 "high": np.float32(high),
             },
         )
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes for an image."""
+        return 2 * GRADIENT * self._iterations(features)
 
 
 def _perturb(

@@ -9,13 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.ball import (
-    TensorSeed,
-    interval,
-    normalize,
-    project,
-    round_down,
-)
+from keras_gce.attacks.ball import TensorSeed, interval, normalize, project, round_down
 from keras_gce.attacks.base import BallAttack, serializable
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
@@ -118,6 +112,10 @@ class Square(BallAttack):
                 "seed": self.draw_seed(seed),
             },
         )
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns how many forward passes it makes for an image."""
+        return float(self.queries)
 
 
 def _search(

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_gce.attacks import MIM
 from keras_gce.attacks.ball import interval, project, round_down
-from keras_gce.attacks.base import LossAttack
+from keras_gce.attacks.base import GRADIENT, LossAttack
 from keras_gce.attacks.objectives import objective
 from keras_gce.backend.compiled import functions_of
 from keras_gce.checks import Tensor, check_integer, check_number
@@ -53,6 +53,7 @@ class CleverHansAttack(LossAttack):
     steps: int | None = dataclasses.field(default=None, kw_only=True)
 
     engine = "cleverhans"
+    ends_at_success = False
     unavailable = (
         None
         if keras.backend.backend() == "tensorflow"
@@ -151,6 +152,10 @@ class CleverHansAttack(LossAttack):
         else:
             x_adv = project(x_adv, x, round_down(eps), self.bounds)
         return x_adv[:count]
+
+    def passes(self, features: int, num_classes: int) -> float:
+        """Returns about how many forward passes it makes for an image."""
+        return GRADIENT * (self.steps or _STEPS[self.attack])
 
 
 def _import_attacks() -> tuple[Callable[..., Any], Callable[..., Any]]:

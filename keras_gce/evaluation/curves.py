@@ -70,7 +70,8 @@ def accuracy_curves(
         classifier.check_loss()
     clean = classifier.right(x, y, batch_size)
     robust = {loss: [clean] for loss in losses}
-    with bar("curves", len(radii) * len(losses), progress) as advance:
+    total = len(radii) * len(losses)
+    with bar("accuracy against eps", total, progress) as advance:
         for radius in radii:
             for loss in losses:
                 left = np.flatnonzero(robust[loss][-1])
@@ -83,7 +84,9 @@ def accuracy_curves(
                     batch_size,
                 )
                 robust[loss].append(right)
-                advance(1, f"curves, eps {radius:.3g}")
+                done = sum(len(rows) - 1 for rows in robust.values())
+                text = f"accuracy against eps, {radius:.3g}"
+                advance(1, text, f"{done}/{total} attacks")
     curves = []
     for name, threat_model in THREAT_MODELS.items():
         of_it = {own if loss == "training" else loss for loss in threat_model.losses}

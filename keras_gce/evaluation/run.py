@@ -9,10 +9,13 @@ from keras_gce.attacks.base import Attack
 from keras_gce.classifier import Classifier, batches, is_finite, is_right
 from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.gallery import SIZE
-from keras_gce.evaluation.plan import Plan
+from keras_gce.evaluation.plan import Plan, Row
 from keras_gce.progress import bar
 
 __all__ = ["Outcome", "run_plan"]
+
+# The share of an attack's passes until an example that it breaks leaves it.
+EARLY = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,8 +75,8 @@ def run_plan(
     kept = np.full(len(x), not keep)
     has_radius = any(row.attack.eps is not None for row in plan.rows)
     left: dict[int | None, np.ndarray] = {}
-    count = int(clean.sum())
-    with bar("attacking", len(plan.rows) * count, progress) as advance:
+    effort = _Effort(plan, x[:1].size, classifier.num_classes, clean)
+    with bar("attacking", effort.ahead(0, left), progress) as advance:
         for number, row in enumerate(plan.rows):
             if row.same_as is not None:
                 same = outcomes[row.same_as]
@@ -83,15 +86,18 @@ def run_plan(
                     for part in same.batches
                 ]
                 outcomes.append(Outcome(robust=same.robust, batches=parts))
-                advance(count, row.attack.name)
                 continue
             before = left.get(row.group, clean)
             counts = row.attack.eps is not None or not has_radius
-            robust, parts = np.zeros(len(x), bool), []
+            robust, parts, todo = np.zeros(len(x), bool), [], before.copy()
+            name = f"attack {number + 1}/{len(plan.rows)}, {_name(row)}"
+            count = int(before.sum())
             for batch, index in enumerate(batches(np.flatnonzero(before), batch_size)):
                 part = checkpoint.load(number, batch, index) if checkpoint else None
-                wanted = ~kept[index] & counts
+                wanted, made = ~kept[index] & counts, 0.0
                 if part is None or not _holds(part, wanted):
+                    counted = f"{count - int(todo.sum())}/{count} images"
+                    advance(0, name, counted, effort.ahead(number, left, todo))
                     part = _attack(
                         row.attack,
                         classifier,
@@ -102,17 +108,67 @@ def run_plan(
                         wanted,
                     )
                     part["index"] = index
+                    made = effort.of(number, part["right"])
                     if checkpoint:
                         checkpoint.save(number, batch, part)
-                robust[index] = part["right"]
+                robust[index], todo[index] = part["right"], False
                 kept[index[part["shown"]]] |= counts
                 parts.append(part)
-                advance(len(index), row.attack.name)
+                counted = f"{count - int(todo.sum())}/{count} images"
+                advance(made, name, counted, effort.ahead(number, left, todo))
             if row.group is not None:
                 left[row.group] = robust
+            effort.learn(row, robust | ~before)
             outcomes.append(Outcome(robust=robust, batches=parts))
-            advance(count - int(before.sum()), row.attack.name)
     return outcomes
+
+
+def _name(row: Row) -> str:
+    loss = row.attack.loss
+    return f"{row.attack.name} {loss}" if isinstance(loss, str) else row.attack.name
+
+
+class _Effort:
+    """How many passes of the model the rows of a plan take, as far as can be told."""
+
+    def __init__(
+        self, plan: Plan, features: int, num_classes: int, clean: np.ndarray
+    ) -> None:
+        self.rows, self.clean, self.hard = plan.rows, clean, clean
+        # A row that runs the very same as another one costs nothing.
+        self.passes = [
+            0.0 if row.same_as is not None else row.attack.passes(features, num_classes)
+            for row in plan.rows
+        ]
+
+    def of(self, number: int, right: np.ndarray) -> float:
+        """What a row has taken for examples that are right after it, or not."""
+        return self._passes(number, int(right.sum()), len(right))
+
+    def ahead(
+        self,
+        number: int,
+        left: dict[int | None, np.ndarray],
+        todo: np.ndarray | None = None,
+    ) -> float:
+        """What is left: of a row the examples `todo`, and all rows after it."""
+        total = 0.0
+        for i, row in enumerate(self.rows[number:], number):
+            images = left.get(row.group, self.clean)
+            if i == number and todo is not None:
+                images = todo
+            hard = int((images & self.hard).sum())
+            total += self._passes(i, hard, int(images.sum()))
+        return total
+
+    def learn(self, row: Row, robust: np.ndarray) -> None:
+        """Takes those that a row within a radius broke for easy ones."""
+        if row.attack.eps is not None:
+            self.hard = self.hard & robust
+
+    def _passes(self, number: int, hard: int, count: int) -> float:
+        soon = EARLY if self.rows[number].attack.ends_at_success else 1.0
+        return self.passes[number] * (hard + soon * (count - hard))
 
 
 def _attack(

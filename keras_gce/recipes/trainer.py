@@ -92,20 +92,18 @@ def _train(
     epochs = Epochs(trainer, recipe, dataset, seed)
     (first, step), steps = done, epochs.steps
 
-    def text(epoch: int) -> str:
-        return f"training, {recipe.name}: epoch {epoch + 1}/{recipe.epochs}"
-
     def logs() -> dict[str, float]:
         return {k: float(v) for k, v in trainer.get_metrics_result().items()}
 
     saved, cost = time.monotonic(), 0.0
     total, before = recipe.epochs * steps, first * steps + step
-    with bar(text(first), total, progress, before) as advance:
+    with bar(f"training {recipe.name}", total, progress, before) as advance:
         for epoch in range(first, recipe.epochs):
             for now in epochs.stretches(epoch, step):
                 if progress:
-                    words = f"{text(epoch)}, accuracy {logs()['accuracy']:.4f}"
-                    advance(now - step, words)
+                    counted = f"epoch {epoch + 1}/{recipe.epochs}"
+                    counted += f", accuracy {logs()['accuracy']:.4f}"
+                    advance(now - step, f"training {recipe.name}", counted)
                 step = now
                 last = (epoch + 1, now) == (recipe.epochs, steps)
                 since = time.monotonic() - saved

@@ -20,6 +20,8 @@ from keras_gce.attacks import (
     JSMA,
     MIM,
     PGD,
+    AutoAttack,
+    CarliniWagnerL2,
     RandomNoise,
     Square,
 )
@@ -205,3 +207,27 @@ def test_tiny_gradients_are_as_good_as_others(attack):
     assert np.abs(found[0] - x).max() > 0.01
     # MIM divides by the mean of another scale, which is rounded.
     np.testing.assert_allclose(*found, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("attack", "passes"),
+    [
+        (FGSM(eps=0.1), 4),
+        (PGD(eps=0.1, steps=20, restarts=3), 4 * 20 * 3),
+        (APGD(eps=0.1, restarts=2, eot_iter=5), 4 * 100 * 2 * 5),
+        (APGDT(eps=0.1, num_targets=2), 4 * 100 * 2),
+        # Of 5 classes 4 are wrong.
+        (APGDT(eps=0.1), 4 * 100 * 4),
+        (FAB(eps=0.1, steps=10), 4 * 10 * 4),
+        (FAB(eps=0.1, num_targets=None), 4 * 100 * 5),
+        (Square(eps=0.1, queries=300), 300),
+        (RandomNoise(eps=0.1, samples=7), 7),
+        (JSMA(gamma=0.5), 2 * 4 * 12),
+        (CarliniWagnerL2(max_iterations=10), 4 * 9 * 10),
+        (CarliniWagnerL2(max_iterations=10, target="worst"), 4 * 9 * 10 * 4),
+        (AutoAttack(eps=0.1), 4 * 100 * 9 + 5000),
+    ],
+    ids=str,
+)
+def test_passes_for_a_bar(attack, passes):
+    assert attack.passes(features=48, num_classes=5) == passes
