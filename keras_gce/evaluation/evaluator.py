@@ -30,6 +30,7 @@ from keras_gce.evaluation.run import run_plan
 from keras_gce.evaluation.sanity import is_constant, sanity_checks
 from keras_gce.files import PathLike
 from keras_gce.fingerprint import fingerprint
+from keras_gce.progress import bar
 
 __all__ = ["check_data", "evaluate"]
 
@@ -143,7 +144,8 @@ def evaluate(
     row_robust = np.array([outcome.robust for outcome in outcomes])
     first = sanity_checks(classifier, x, y, z, outcomes, plan)
     if diagnostics:
-        checks = _worse(checks, _diagnosed(classifier, x, y, plan, row_robust))
+        with bar("looking for masked gradients", show=progress):
+            checks = _worse(checks, _diagnosed(classifier, x, y, plan, row_robust))
     if not worst_case_only:
         opens = [row.opens for row in plan.rows]
         checks = row_checks(results, row_robust, clean, opens) + checks
