@@ -1,6 +1,6 @@
 """The error that means: the input is wrong, not the program."""
 
-__all__ = ["InputError", "faq", "one_line"]
+__all__ = ["BackendError", "InputError", "faq", "one_line"]
 
 FAQ = "https://github.com/keras-gce/keras_gce/blob/main/docs/faq.md"
 
@@ -18,6 +18,14 @@ class InputError(ValueError):
     Traceback (most recent call last):
     ...
     keras_gce.errors.InputError: `n` must be an integer in [0, 10]. Received: n=11
+    """
+
+
+class BackendError(ImportError):
+    """Raised where Keras has no backend that the package runs on.
+
+    Its message is one line that says what to install or to set. The command line prints
+    it on stderr and exits with code 2.
     """
 
 

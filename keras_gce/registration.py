@@ -1,27 +1,33 @@
-"""The losses are registered with Keras as soon as there is Keras.
+"""What happens when Keras is imported: the losses are registered with it.
 
 A saved model loads after `import keras_gce` alone, but Keras finds a registered class
 only once its module has been imported. To import the losses at once would bring Keras,
 and TensorFlow with it: seconds, for `keras-gce --help` too. So where Keras isn't there
 yet, a finder waits on `sys.meta_path` until somebody imports it, imports the losses
-right after it, and goes.
+right after it, and goes. Where Keras can't be imported because its backend is missing,
+it says so in one line.
 """
 
+import contextlib
+import importlib.util
+import os
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from collections.abc import Iterator
+
+from keras_gce.errors import BackendError
+from keras_gce.imports import around_import
 
 __all__ = ["register_losses"]
+
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def register_losses() -> None:
     """Imports the losses: now where Keras is loaded, else right after it."""
     if "keras" in sys.modules:
         _import_losses()
-    elif _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    else:
+        around_import("keras", _with_losses)
 
 
 def _import_losses() -> None:
@@ -31,51 +37,41 @@ def _import_losses() -> None:
     import keras_gce.losses  # noqa: F401
 
 
-class _Finder(MetaPathFinder):
-    """Finds Keras where the finders after it do, and puts the losses behind it."""
+@contextlib.contextmanager
+def _with_losses() -> Iterator[None]:
+    before = set(sys.modules)
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        line = _missing_backend(error)
+        if line is None:  # Of a backend that is there and broken: its own error.
+            raise
+        # Else the next try, with another KERAS_BACKEND, would find the old choice.
+        for name in set(sys.modules) - before:
+            if name.startswith("keras."):
+                del sys.modules[name]
+        raise BackendError(line) from None
+    _import_losses()
 
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Returns Keras's spec, with the losses behind it."""
-        finders = list(sys.meta_path)
-        if fullname != "keras" or self not in finders:
-            return None
-        for finder in finders[finders.index(self) + 1 :]:
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None:
-                if spec.loader is not None:  # Else it is a mere folder of that name.
-                    spec.loader = _Loader(spec.loader)
-                return spec
+
+def _missing_backend(error: ModuleNotFoundError) -> str | None:
+    """Returns what to do where a backend is not installed; `None`: it isn't that."""
+    missing = (error.name or "").partition(".")[0]
+    asked = os.environ.get("KERAS_BACKEND")
+    chosen = missing == asked if asked else missing in BACKENDS
+    if not chosen or importlib.util.find_spec(missing):
         return None
-
-
-class _Loader(Loader):
-    """Loads Keras as its own loader does, and the losses after it.
-
-    It acts when Keras is executed: to look for it, as `importlib.util.find_spec` does,
-    loads nothing, and where it fails the finder stays for the next try.
-    """
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Returns the module to execute; `None`: a usual one."""
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Executes Keras, whose loader is its own again from here on."""
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        self.loader.exec_module(module)
-        _import_losses()
-        if _finder in sys.meta_path:
-            sys.meta_path.remove(_finder)
-
-
-_finder = _Finder()
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    received = f"KERAS_BACKEND={asked}"
+    if not asked:
+        received = f"no KERAS_BACKEND, for which Keras takes {missing}"
+    if installed:
+        return (
+            f"keras_gce needs a Keras backend: {installed[0]} is installed, set "
+            f"KERAS_BACKEND={installed[0]}. Received: {received}, and no {missing}"
+        )
+    return (
+        'keras_gce needs a Keras backend: pip install "keras_gce[tensorflow]", or '
+        '"keras_gce[jax]" and set KERAS_BACKEND=jax, or "keras_gce[torch]" and set '
+        f"KERAS_BACKEND=torch. Received: {received}, and none of the three"
+    )

@@ -4,6 +4,7 @@ Keras first and then `keras_gce` is in tests/losses/test_classes.py.
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import threading
 import keras
 import pytest
 
-from keras_gce import losses, registration
+from keras_gce import errors, imports, losses, registration
 
 HEAVY = ("tensorflow", "jax", "torch", "keras", "matplotlib", "sklearn", "keras_tuner")
 
@@ -54,6 +55,84 @@ def test_the_program_answers_without_keras(arguments, code):
         assert heavy not in process.stderr
 
 
+BARE = """
+import os, sys
+for name in ("tensorflow", "jax", "torch"):
+    sys.modules[name] = None  # As if it were not installed.
+import keras_gce
+from keras_gce import cli
+
+def line(name):
+    try:
+        getattr(keras_gce, name)
+    except ImportError as error:
+        assert error.__context__ is None or error.__suppress_context__
+        assert type(error).__name__ == "BackendError"
+        return str(error)
+
+assert cli.main(["demo", "--output", sys.argv[1]]) == 2
+found = {line(name) for name in ("losses", "attacks", "evaluate")}
+assert len(found) == 1, found
+print(*found)
+del sys.modules["torch"]
+print(line("losses"))
+# The next try, as in a notebook. NumPy's loads sooner than the others; it asks for JAX.
+del sys.modules["jax"]
+os.environ["KERAS_BACKEND"] = "numpy"
+print(type(keras_gce.losses.ComplementEntropy()).__name__)
+print(line("attacks"))
+"""
+
+
+@pytest.mark.integration
+def test_without_a_backend_there_is_one_line(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    # Where Keras keeps the backend of who has chosen none.
+    environment["KERAS_HOME"] = str(tmp_path)
+    process = subprocess.run(
+        [sys.executable, "-c", BARE, str(tmp_path / "demo")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    none, torch, loss, numpy = process.stdout.splitlines()
+    needs = "keras_gce needs a Keras backend: "
+    assert none.startswith(f'{needs}pip install "keras_gce[tensorflow]", or "keras_gce')
+    assert "Received: no KERAS_BACKEND, for which Keras takes tensorflow" in none
+    assert process.stderr == f"keras-gce: error: {none}\n"
+    assert torch.startswith(f"{needs}torch is installed, set KERAS_BACKEND=torch.")
+    assert loss == "ComplementEntropy"
+    assert numpy.endswith("Received: KERAS_BACKEND=numpy")
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing", "line"),
+    [
+        ("torch", "torch.utils", "is installed, set KERAS_BACKEND="),
+        ("openvino", "openvino", "Received: KERAS_BACKEND=openvino, and no openvino"),
+        ("numpy", "jax", None),
+        ("tensorflow", "tensorflow", None),
+        (None, "google.protobuf", None),
+    ],
+)
+def test_a_backend_that_is_broken_keeps_its_error(asked, missing, line, monkeypatch):
+    if asked is None:
+        monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    else:
+        monkeypatch.setenv("KERAS_BACKEND", asked)
+    if line is not None:
+        monkeypatch.setitem(sys.modules, asked, None)
+    own = ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+    with pytest.raises(ImportError) as caught, registration._with_losses():
+        raise own
+    if line is None:
+        assert caught.value is own
+    else:
+        assert isinstance(caught.value, errors.BackendError)
+        assert line in str(caught.value)
+
+
 LOAD = """
 import os, pickle, sys
 import {first}
@@ -66,7 +145,7 @@ model = keras.saving.load_model(sys.argv[1])
 assert type(model.loss).__name__ == "GuidedComplementEntropy", model.loss
 assert model.loss.alpha == 0.25
 assert type(pickle.loads(pickle.dumps(model.loss))) is type(model.loss)
-waiting = [f for f in sys.meta_path if type(f).__module__ == "keras_gce.registration"]
+waiting = [f for f in sys.meta_path if type(f).__module__ == "keras_gce.imports"]
 assert not waiting, waiting
 """
 
@@ -112,7 +191,7 @@ def write_keras(tmp_path, text):
 
 
 def waiting():
-    return [f for f in sys.meta_path if isinstance(f, registration._Finder)]
+    return [f for f in sys.meta_path if isinstance(f, imports._Finder)]
 
 
 def test_losses_come_right_after_keras(no_keras, tmp_path):

@@ -8,6 +8,8 @@ of train steps.
 
 import keras
 
+from keras_gce.errors import BackendError
+
 _BACKEND = keras.backend.backend()
 
 # One of three; to the type checker all are the first.
@@ -18,7 +20,7 @@ elif _BACKEND == "jax":
 elif _BACKEND == "torch":
     from keras_gce.backend import torch as _seam  # type: ignore[no-redef]
 else:
-    raise ImportError(
+    raise BackendError(
         "keras_gce attacks and evaluates under the backends tensorflow, jax and torch "
         f"of Keras. Received: KERAS_BACKEND={_BACKEND}"
     )
