@@ -1,6 +1,13 @@
+import errno
+import io
+import os
+import sys
+
 import pytest
 
-from keras_gce import cli
+import keras_gce
+from keras_gce import cli, progress
+from keras_gce.errors import BackendError
 
 
 def test_errors_of_the_parser_are_one_line(refused):
@@ -29,7 +36,20 @@ def test_help(capsys):
     ("error", "code", "line"),
     [
         (ValueError("`n` must be\n2"), 2, "keras-gce: error: `n` must be 2\n"),
+        (BackendError("no backend"), 2, "keras-gce: error: no backend\n"),
         (KeyboardInterrupt(), 130, "keras-gce: interrupted\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out/report.json"),
+            1,
+            "keras-gce: error: No space left on device: out/report.json\n",
+        ),
+        # As h5py raises it, in lines of its own.
+        (
+            OSError("Can't write\n(errno 28)"),
+            1,
+            "keras-gce: error: Can't write (errno 28)\n",
+        ),
     ],
 )
 def test_errors_become_exit_codes(error, code, line, monkeypatch, capsys):
@@ -38,7 +58,74 @@ def test_errors_become_exit_codes(error, code, line, monkeypatch, capsys):
 
     monkeypatch.setattr(cli.demo, "run", run)
     assert cli.main(["demo"]) == code
-    assert capsys.readouterr().err == line
+    assert capsys.readouterr() == ("", line)
+    monkeypatch.setattr(sys, "stderr", None)  # It is closed.
+    assert cli.main(["demo"]) == code
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_a_command_has_its_exit_code(answer, code, monkeypatch):
+    monkeypatch.setattr(cli.demo, "run", lambda args: answer)
+    assert cli.main(["demo"]) == code
+
+
+class Pipe(io.StringIO):
+    """An output that nobody reads any more, or whose disk is full."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error, self.descriptor = error, os.dup(2)
+
+    def flush(self):
+        raise self.error
+
+    def fileno(self):
+        return self.descriptor
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [(errno.EPIPE, ""), (errno.ENOSPC, "keras-gce: error: No space left on device\n")],
+)
+def test_what_cannot_be_printed_is_no_traceback(number, line, monkeypatch, capsys):
+    pipe = Pipe(OSError(number, os.strerror(number)))
+    monkeypatch.setattr(cli.demo, "run", lambda args: print("the result"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert cli.main(["demo"]) == 1
+        # Which ends by a SystemExit of its own where all is well.
+        assert cli.main(["demo", "--help"]) == 1
+    # What Python itself still tries to write goes nowhere.
+    assert os.path.samestat(os.fstat(pipe.descriptor), os.stat(os.devnull))
+    os.close(pipe.descriptor)
+    assert capsys.readouterr() == ("", 2 * line)
+
+
+def test_quiet_is_of_all_commands(monkeypatch, capsys):
+    def run(args):
+        progress.say("on the way")
+        print("the result")
+
+    monkeypatch.setattr(cli.demo, "run", run)
+    assert cli.main(["demo"]) == 0
+    assert capsys.readouterr() == ("the result\n", "on the way\n")
+    assert cli.main(["demo", "--quiet"]) == 0
+    assert capsys.readouterr() == ("the result\n", "")
+    progress.say("after it")
+    assert capsys.readouterr().err == "after it\n"
+    for command in cli.COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        with pytest.raises(SystemExit):
+            cli.main([name, "--help"])
+        assert "--quiet" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"keras-gce {keras_gce.__version__}\n"
 
 
 def test_what_is_wrong_with_the_program_is_raised(monkeypatch):
