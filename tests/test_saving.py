@@ -1,5 +1,9 @@
 """Models and weights: kept whole, and loaded with one kind of error."""
 
+import runpy
+import sys
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -86,3 +90,192 @@ def test_weights_without_epochs_or_of_another_model(tmp_path):
         with pytest.raises(InputError, match="weights of this model") as error:
             saving.load_weights(wide, wrong)
         assert "\n" not in str(error.value)
+
+
+LAYERS = """
+import keras
+from helper import factor
+
+
+@keras.saving.register_keras_serializable(package="own")
+class Registered(keras.layers.Layer):
+    def call(self, x):
+        return factor * x
+
+
+class Plain(Registered):
+    pass
+
+
+def swish3(x):
+    return factor * x
+
+
+def strange_loss(y, z):
+    return keras.ops.mean(z, axis=-1)
+"""
+
+
+@pytest.fixture
+def layers(tmp_path, monkeypatch):
+    """Makes modules with layers, and forgets what Keras knows of them."""
+    monkeypatch.chdir(tmp_path)
+    before = dict(sys.modules)
+    known = dict(keras.saving.get_custom_objects())
+
+    def forget():
+        for name in set(sys.modules) - set(before):
+            if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
+        keras.saving.get_custom_objects().clear()
+        keras.saving.get_custom_objects().update(known)
+
+    def make(folder="."):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "layers.py").write_text(LAYERS)
+        (tmp_path / folder / "helper.py").write_text("factor = 3")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / folder)
+            return runpy.run_path(str(tmp_path / folder / "layers.py"))
+
+    make.forget = forget
+    yield make
+    forget()
+
+
+def saved(path, *layers, **settings):
+    model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(4)])
+    if settings:
+        model.compile("sgd", **settings)
+    model.save(path)
+    return model
+
+
+KINDS = ("Registered", "Plain", "swish3")
+
+
+def of_kind(kind, module):
+    value = module[kind]
+    return keras.layers.Activation(value) if kind == "swish3" else value()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", ["layers.py", "layers", "absolute"])
+def test_layers_of_a_module(layers, tmp_path, kind, given):
+    model = saved("own.keras", of_kind(kind, layers()))
+    layers.forget()
+    with pytest.raises(InputError, match=f"the module that has .*{kind}") as caught:
+        saving.load_model("own.keras")
+    assert "`imports`" in str(caught.value) and "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    path = list(sys.path)
+    given = str(tmp_path / "layers.py") if given == "absolute" else given
+    loaded = saving.load_model("own.keras", imports=[given])
+    assert sys.path == path
+    x = np.eye(3, dtype="float32")
+    np.testing.assert_array_equal(model(x), loaded(x))
+    # A second model of the same file: no class has a twin.
+    again = saving.load_model("own.keras", imports=[given])
+    assert type(again.layers[0]) is type(loaded.layers[0])
+
+
+def test_a_file_takes_no_place_of_a_module(layers, tmp_path):
+    saved("own.keras", layers("deep")["Plain"]())
+    layers.forget()
+    (tmp_path / "deep" / "layers.py").rename(tmp_path / "deep" / "json.py")
+    saving.load_model("own.keras", imports=["deep/json.py"])
+    assert sys.modules["json"].loads("1") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "received"),
+    [
+        ("none.py", None, "FileNotFoundError"),
+        ("none_of_it", None, "No module named 'none_of_it'"),
+        ("broken.py", "import keras\nraise RuntimeError('a\\nb')", "RuntimeError: a b"),
+        ("ends.py", "raise SystemExit(3)", "SystemExit: 3"),
+        ("syntax.py", "def :", "SyntaxError"),
+        ("relative.py", "from . import x", "ImportError"),
+    ],
+)
+def test_modules_that_cannot_be_imported(layers, tmp_path, given, text, received):
+    saved("plain.keras")
+    if text:
+        (tmp_path / given).write_text(text)
+    for _ in range(2):  # What failed once is not taken for done.
+        with pytest.raises(InputError, match=f"`imports` .*{received}") as caught:
+            saving.load_model("plain.keras", imports=[given])
+        assert "\n" not in str(caught.value)
+
+
+def test_a_lambda_is_loaded_on_trust_alone(tmp_path):
+    path = tmp_path / "lambda.keras"
+    model = saved(path, keras.layers.Lambda(lambda x: 3 * x))
+    with pytest.raises(InputError, match=r"`trust` loads it, and runs the code"):
+        saving.load_model(path)
+    x = np.eye(3, dtype="float32")
+    np.testing.assert_array_equal(saving.load_model(path, trust=True)(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+@pytest.mark.parametrize("kind", ["loss", "metric", "lambda"])
+def test_a_loss_that_cannot_be_had_leaves_the_model(layers, kind):
+    own = layers()["strange_loss"]
+    settings = {
+        "loss": {"loss": own},
+        "metric": {"loss": "mse", "metrics": [own]},
+        "lambda": {"loss": lambda y, z: keras.ops.mean(z, axis=-1)},
+    }
+    model = saved("own.keras", **settings[kind])
+    layers.forget()
+    cure = "`trust` loads it" if kind == "lambda" else "`imports`.* has strange_loss"
+    with pytest.warns(UserWarning, match=f"own.keras was loaded uncompiled.*{cure}"):
+        loaded = saving.load_model("own.keras")
+    assert not loaded.compiled
+    same(loaded, model)
+    options = {"trust": True} if kind == "lambda" else {"imports": ["layers"]}
+    assert saving.load_model("own.keras", **options).compiled
+
+
+@pytest.mark.parametrize(
+    ("name", "received"),
+    [
+        ("saved_model", "a SavedModel of TensorFlow"),
+        ("folder", "folder, a folder"),
+        ("a.weights.h5", "weights alone"),
+        ("weights.h5", "these are weights alone"),
+        ("broken.h5", "OSError"),
+        ("model.pt", "a file of another kind"),
+        ("model.zip", "rename it so that it ends in .keras"),
+        ("pointer.keras", "no archive of Keras"),
+        ("cut.keras", "no archive of Keras"),
+        ("other.keras", "KeyError"),
+    ],
+)
+def test_what_is_no_keras_file(tmp_path, name, received):
+    path = tmp_path / name
+    model = saved(tmp_path / "whole.keras")
+    whole = (tmp_path / "whole.keras").read_bytes()
+    if name == "saved_model":
+        path.mkdir()
+        (path / "saved_model.pb").touch()
+    elif name == "folder":
+        path.mkdir()
+    elif name.endswith("weights.h5"):
+        model.save_weights(tmp_path / "a.weights.h5")
+        (tmp_path / "a.weights.h5").replace(path)
+    elif name == "other.keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x", "y")
+    elif name == "pointer.keras":
+        path.write_text("version https://git-lfs.github.com/spec/v1")
+    else:
+        path.write_bytes(whole[:-50] if name == "cut.keras" else whole)
+    with pytest.raises(InputError, match=received) as caught:
+        saving.load_model(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_h5_of_a_whole_model(tmp_path):
+    model = saved(tmp_path / "model.h5")
+    same(saving.load_model(tmp_path / "model.h5"), model)
