@@ -93,7 +93,8 @@ def check_images(
     check_shape(x.shape, shape)
     x = x.astype("float32", copy=False)
     low, high = float(x.min()), float(x.max())
-    if not (low >= bounds[0] and high <= bounds[1]):
+    # As float32, as the images are: 2.64 is less than its nearest float32.
+    if not (low >= np.float32(bounds[0]) and high <= np.float32(bounds[1])):
         raise InputError(
             f"`x` must lie within {bounds}, without NaN. "
             f"Received: values from {low} to {high}{faq('pixels-outside-the-bounds')}"
@@ -173,10 +174,12 @@ def check_labels(y: Any, count: int, num_classes: int) -> np.ndarray:
         y = y[:, 0]
     whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and (y == np.floor(y)).all())
     if y.shape != (count,) or not whole:
+        of_other = y.ndim > 0 and len(y) != count
+        numbers_of = f": {len(y)} labels for {count} images" if of_other else ""
         raise InputError(
             f"`y` must hold {count} integers, or be one-hot of shape "
             f"({count}, {num_classes}). "
-            f"Received: y.shape={y.shape}, y.dtype={y.dtype}"
+            f"Received: y.shape={y.shape}, y.dtype={y.dtype}{numbers_of}"
         )
     if y.min() < 0 or y.max() >= num_classes:
         from_1 = y.min() == 1 and y.max() == num_classes

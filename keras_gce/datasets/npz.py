@@ -1,18 +1,23 @@
-"""Datasets in an .npz file with Keras's keys."""
+"""Datasets in an .npz file with Keras's keys, or with others that are usual."""
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from keras_gce.datasets.arrays import check_from_0, images_in_unit, labels_of
+from keras_gce.datasets.parts import Parts
 from keras_gce.datasets.split import Split
+from keras_gce.datasets.unknown import beside
 from keras_gce.errors import InputError
 
 __all__ = ["read"]
 
-KEYS = ("x_train", "y_train", "x_test", "y_test")
-# A stray huge label would otherwise mean a class name for every number below it.
-MAX_CLASSES = 1_000_000
+PARTS = ("train", "val", "test")
+# Keras's, and MedMNIST's; then those of a test part alone.
+SPELLINGS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
+ALONE = (("x", "y"), ("images", "labels"))
 # What NumPy raises for a file that is not, or no longer, an .npz of plain arrays;
 # the last two for an .npy file by the name of .npz.
 UNREADABLE = (
@@ -26,46 +31,58 @@ UNREADABLE = (
 )
 
 
-def read(path: str) -> tuple[Split, Split, tuple[str, ...]]:
-    """Returns train, test and the class names of the file at `path`."""
-    x_train, y_train, x_test, y_test = _arrays(path)
-    train = _split(path, "train", x_train, y_train)
-    test = _split(path, "test", x_test, y_test)
-    if (train.images.shape[1:], train.images.dtype) != (
-        test.images.shape[1:],
-        test.images.dtype,
-    ):
-        raise InputError(
-            f"In {path}, x_train and x_test must have images of one shape and dtype. "
-            f"Received: x_train={_described(x_train)}, x_test={_described(x_test)}"
+def read(path: str, bounds: tuple[float, float] | None = None) -> Parts:
+    """Returns the parts in the file at `path`.
+
+    Args:
+        path: Path of the file.
+        bounds: The least and the greatest value of a pixel, for floats that are not in
+            [0, 1]; `None`: there are none.
+    """
+    arrays, keys = _arrays(path)
+    where = f"In {path}, "
+    images = images_in_unit(where, {k: arrays[k] for k, _ in keys.values()}, bounds)
+    shapes = {(one.shape[1:], one.dtype) for one in images.values()}
+    if len(shapes) > 1:
+        described = ", ".join(
+            f"{key}={arrays[key].dtype} {arrays[key].shape}" for key in images
         )
-    num_classes = max(
-        1 + int(max(train.labels.max(), test.labels.max())),
-        *(labels.shape[1] if labels.ndim == 2 else 0 for labels in (y_train, y_test)),
-    )
+        raise InputError(
+            f"{where}{' and '.join(images)} must have images of one shape and dtype. "
+            f"Received: {described}"
+        )
+    splits, num_classes = {}, 0
+    for part, (x, y) in keys.items():
+        labels, columns = labels_of(where, y, arrays[y], len(images[x]))
+        splits[part] = Split(images[x], labels)
+        num_classes = max(num_classes, columns)
+    if "train" in splits:
+        check_from_0(where, [split.labels for split in splits.values()])
     if num_classes < 2:
         raise InputError(
-            f"In {path}, the labels must name at least 2 classes. "
-            "Received: no label but 0"
+            f"{where}the labels must name at least 2 classes. Received: no label but 0"
         )
-    return train, test, tuple(str(label) for label in range(num_classes))
+    return Parts(
+        train=splits.get("train"),
+        test=splits["test"],
+        class_names=tuple(str(label) for label in range(num_classes)),
+        validation=splits.get("val"),
+    )
 
 
-def _arrays(path: str) -> list[np.ndarray]:
+def _arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
+    """Returns the arrays by their keys, and of each part the keys of its two."""
     try:
         # allow_pickle=False: a pickle in a file from elsewhere could run any code.
         with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in KEYS if key not in file.files]
-            if missing:
-                raise InputError(
-                    f"{path} must hold the arrays {', '.join(KEYS)}. "
-                    f"Received: {', '.join(file.files) or 'none'}"
-                )
-            return [file[key] for key in KEYS]
+            keys = _keys(path, file.files)
+            return {key: file[key] for pair in keys.values() for key in pair}, keys
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}") from error
+        meant = beside(path)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise InputError(f"There is no file {path}{hint}") from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -73,52 +90,19 @@ def _arrays(path: str) -> list[np.ndarray]:
         ) from error
 
 
-def _split(path: str, part: str, images: np.ndarray, labels: np.ndarray) -> Split:
-    if images.ndim == 3:
-        images = images[..., None]
-    is_float = np.issubdtype(images.dtype, np.floating)
-    if images.ndim != 4 or images.size == 0 or not (images.dtype == "u1" or is_float):
-        raise InputError(
-            f"In {path}, x_{part} must be images of shape (N, H, W) or (N, H, W, C), "
-            "uint8 or floats in [0, 1], and not empty. "
-            f"Received: x_{part}={_described(images)}"
-        )
-    if is_float:
-        low, high = images.min(), images.max()
-        # NaN fails both comparisons.
-        if not (low >= 0 and high <= 1):
-            raise InputError(
-                f"In {path}, x_{part} must be uint8, or floats in [0, 1] without NaN. "
-                f"Received: {images.dtype} from {low} to {high}"
-            )
-    labels = _whole(labels)
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        raise InputError(
-            f"In {path}, y_{part} must be integers of shape ({len(images)},) or "
-            f"({len(images)}, 1), or one-hot of shape ({len(images)}, K), one for each "
-            f"image. Received: y_{part}={_described(labels)}"
-        )
-    if labels.min() < 0 or labels.max() >= MAX_CLASSES:
-        raise InputError(
-            f"In {path}, y_{part} must be in [0, {MAX_CLASSES}). "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
-    return Split(images, labels)
-
-
-def _whole(labels: np.ndarray) -> np.ndarray:
-    """Returns one-hot labels and whole floats as integers, others as they are."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.dtype.kind not in "fb" and labels.ndim == 1:
-        return labels
-    if labels.ndim == 2 and ((labels == 0) | (labels == 1)).all():
-        return labels.argmax(-1) if (labels.sum(-1) == 1).all() else labels
-    if labels.ndim == 1 and (labels == np.floor(labels)).all():
-        # Greater ones are no labels, and no integers either.
-        return np.clip(labels, -1, MAX_CLASSES).astype("int64")
-    return labels
-
-
-def _described(array: np.ndarray) -> str:
-    return f"{array.dtype} {array.shape}"
+def _keys(path: str, found: Sequence[str]) -> dict[str, tuple[str, str]]:
+    for images, labels in SPELLINGS:
+        keys = {part: (images.format(part), labels.format(part)) for part in PARTS}
+        there = {part: pair for part, pair in keys.items() if {*pair} & {*found}}
+        if "test" in there and all({*pair} <= {*found} for pair in there.values()):
+            return there
+        if there:
+            break
+    else:
+        alone = [pair for pair in ALONE if {*pair} <= {*found}]
+        if len(alone) == 1:
+            return {"test": alone[0]}
+    raise InputError(
+        f"{path} must hold the arrays x_test and y_test, and to train x_train and "
+        f"y_train. Received: {', '.join(found) or 'none'}"
+    )

@@ -91,7 +91,8 @@ def _in_bounds(
     images = split.images.astype("float32")
     # In one step, so that whole numbers stay whole where the range is 255.
     scale = (high - low) / (255 if split.images.dtype == np.uint8 else 1)
-    return images * np.float32(scale) + np.float32(low), split.labels
+    images = images * np.float32(scale) + np.float32(low)
+    return np.clip(images, np.float32(low), np.float32(high)), split.labels
 
 
 def survivors(

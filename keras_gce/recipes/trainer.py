@@ -53,10 +53,16 @@ def train(
         it was trained in.
 
     Raises:
-        InputError: If `seed` is not as described, or `checkpoint` holds a training of
-            other settings, or doesn't say how many of its epochs are finished.
+        InputError: If `seed` is not as described, `dataset` has no train part, or
+            `checkpoint` holds a training of other settings, or doesn't say how many of
+            its epochs are finished.
     """
     check_seed(seed)
+    if not len(dataset.train):
+        raise InputError(
+            "`dataset` must have a train part. "
+            f"Received: {dataset.name}, the test part alone"
+        )
     with seeded(seed):
         model = network(recipe, dataset)
         trainer = compiled(recipe, dataset, model, seed)

@@ -53,9 +53,46 @@ def test_unknown_name(name):
     with pytest.raises(InputError) as caught:
         datasets.load(name)
     message = str(caught.value)
-    assert message.endswith(f"Received: name={name!r}")
+    hint = "; did you mean mnist?" if name == "minst" else ""
+    assert message.endswith(f"Received: name={name!r}{hint}")
     assert all(known in message for known in names.DATASETS)
     assert datasets.NAMES == names.DATASETS
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("MNIST", "; did you mean mnist?"),
+        ("mnits", "; did you mean mnist?"),
+        ("cifar-10", "; did you mean cifar10?"),
+        ("CIFAR_100", "; did you mean cifar100?"),
+        ("Tiny-ImageNet", "; did you mean tiny_imagenet?"),
+        ("digit", "; did you mean digits?"),
+        ("svhn", "name='svhn'"),
+        ("mine", "; did you mean mine.npz?"),
+        ("mine.npy", "; did you mean mine.npz?"),
+        ("Mine.npz", "; did you mean mine.npz?"),
+        ("pictrues", "; did you mean pictures?"),
+        ("other/mine.npz", "There is no file other/mine.npz"),
+        ("other/pictures", ", where there is no file or folder"),
+        ("notes.txt", ", a file of another kind; numpy.savez_compressed writes"),
+    ],
+)
+def test_what_was_meant(name, end, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.npz").touch()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(InputError) as caught:
+        datasets.load(name)
+    assert end in str(caught.value)
+    assert end.startswith(", a file") or str(caught.value).endswith(end)
+
+
+@pytest.mark.parametrize("bounds", [(1, 0), (0, 0), 255, (0, 1, 2), (0, "x"), "all"])
+def test_refuses_bounds(bounds):
+    with pytest.raises(InputError, match=re.escape(f"Received: bounds={bounds!r}")):
+        datasets.load("digits", bounds=bounds)
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,12 @@ def test_train_refuses_seed(seed, data):
         recipes.train(tiny.recipe("crossentropy"), data, seed=seed)
 
 
+def test_the_test_part_alone_is_nothing_to_train_on(data):
+    alone = dataclasses.replace(data, name="a.npz", train=data.train.take(0))
+    with pytest.raises(InputError, match=r"Received: a\.npz, the test part alone"):
+        recipes.train(tiny.recipe("crossentropy"), alone)
+
+
 def test_a_damaged_checkpoint_is_named(data, tmp_path):
     (tmp_path / STATE).write_bytes(b"half")
     with pytest.raises(InputError, match=r"`checkpoint` .*training\.weights\.h5"):
