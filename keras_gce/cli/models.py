@@ -1,0 +1,53 @@
+"""Models from the command line: the options to load one, and the loading."""
+
+import argparse
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from keras_gce.cli.wording import in_options
+
+if TYPE_CHECKING:  # They bring Keras.
+    import keras
+
+    from keras_gce.cli.options import Parser
+
+__all__ = ["add_loading", "load"]
+
+
+def add_loading(parser: "Parser") -> None:
+    """Adds what a model may need to be loaded."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module, or a .py file, with the model's own layers; again for another",
+    )
+    parser.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="run Python code that is in the model's file, such as a lambda's: only "
+        "where you trust its origin",
+    )
+
+
+def load(args: argparse.Namespace, path: str) -> "keras.Model":
+    """Loads a model; what Keras or the package warns of is a line on stderr.
+
+    Args:
+        args: The parsed arguments.
+        path: Path of the model.
+    """
+    from keras_gce import saving
+
+    options = {"imports": "--import", "trust": "--trust-model"}
+    with warnings.catch_warnings(record=True) as caught, in_options(**options):
+        model = saving.load_model(path, args.imports, args.trust_model)
+    for warning in caught:
+        text = " ".join(str(warning.message).split())
+        for argument, option in options.items():
+            text = text.replace(f"`{argument}`", f"`{option}`")
+        print(f"keras-gce: warning: {text}", file=sys.stderr)
+    return model
