@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from keras_gce import progress
-from keras_gce.cli import gates, options, views
+from keras_gce.cli import data, gates, models, options, views
 from keras_gce.cli.attack_options import (
     add_attacks,
     attacks_of,
@@ -15,12 +15,11 @@ from keras_gce.cli.attack_options import (
     radii_of,
     usual_for,
 )
-from keras_gce.errors import InputError
 
 if TYPE_CHECKING:  # They bring Keras.
     import keras
 
-    from keras_gce.datasets import Dataset, Split
+    from keras_gce.datasets import Split
     from keras_gce.evaluation import RobustnessReport
 
 __all__ = ["add", "run"]
@@ -35,7 +34,8 @@ def add(commands: options.Commands) -> None:
         commands, "evaluate", run, "attack a saved model and report"
     )
     parser.add_argument("model", metavar="MODEL.keras", help="the model")
-    options.add_dataset(parser)
+    data.add_dataset(parser)
+    models.add_loading(parser)
     add_attacks(parser)
     parser.add_argument(
         "--source",
@@ -72,18 +72,21 @@ def run(args: argparse.Namespace) -> int:
         args,
         {"--output": "report", "--html": "HTML report"}
         | {"--save-adversarial": "file of adversarial examples"},
-        {"MODEL": args.model, "--dataset": args.dataset, "--source": args.source},
+        {"MODEL": args.model, "--dataset": args.dataset, "--source": args.source}
+        | {f"--import {module}": module for module in args.imports},
     )
-    from keras_gce import datasets, evaluation, files, saving
+    from keras_gce import evaluation, files
+    from keras_gce.classifier import Classifier
 
-    attacks_of(argparse.Namespace(**vars(args) | {"source": None}))
-    model = saving.load_model(args.model)
-    dataset = datasets.load(args.dataset, data_dir=args.data_dir)
-    num_classes = _checked_classes(args, model, dataset)
-    words = usual_for(args, num_classes)
+    # What an attack refuses is refused before anything is loaded.
+    attacks_of(args)
+    model = models.load(args, args.model)
+    classifier = Classifier(model)
+    dataset = data.load(args, classifier)
+    source = models.load(args, args.source) if args.source else None
+    words = usual_for(args, classifier.num_classes)
     if words:
         progress.say(words)
-    source = saving.load_model(args.source) if args.source else None
     test = dataset.test.take(min(args.examples, len(dataset.test)))
     report = evaluation.evaluate(
         model,
@@ -122,20 +125,6 @@ def run(args: argparse.Namespace) -> int:
     for line in failed:
         print(f"keras-gce: gate: {line}", file=sys.stderr)
     return gates.FAILED if failed else 0
-
-
-def _checked_classes(
-    args: argparse.Namespace, model: "keras.Model", dataset: "Dataset"
-) -> int:
-    from keras_gce.classifier import Classifier
-
-    num_classes = Classifier(model).num_classes
-    if num_classes != dataset.num_classes:
-        raise InputError(
-            f"MODEL must have {dataset.num_classes} classes, as {args.dataset} has. "
-            f"Received: {args.model} with {num_classes}"
-        )
-    return num_classes
 
 
 def _with_curves(

@@ -13,7 +13,6 @@ __all__ = [
     "Parser",
     "add_command",
     "add_data_dir",
-    "add_dataset",
     "add_dtype_policy",
     "add_length",
     "add_overwrite",
@@ -69,16 +68,6 @@ def add_command(
     )
     parser.set_defaults(run=run)
     return parser
-
-
-def add_dataset(parser: Parser) -> None:
-    """Adds the data, which are any that `datasets.load` knows."""
-    parser.add_argument(
-        "--dataset",
-        required=True,
-        help=f"{', '.join(names.DATASETS)}, or the path of an .npz",
-    )
-    add_data_dir(parser)
 
 
 def add_data_dir(parser: Parser) -> None:

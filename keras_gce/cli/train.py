@@ -3,7 +3,7 @@
 import argparse
 
 from keras_gce import names
-from keras_gce.cli import options, views
+from keras_gce.cli import data, options, views
 from keras_gce.errors import InputError
 
 __all__ = ["add", "run"]
@@ -12,7 +12,7 @@ __all__ = ["add", "run"]
 def add(commands: options.Commands) -> None:
     """Adds the command."""
     parser = options.add_command(commands, "train", run, "train a model and save it")
-    options.add_dataset(parser)
+    data.add_dataset(parser)
     parser.add_argument(
         "--loss",
         default="guided_complement_entropy",
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
         )
     inputs = {"--dataset": args.dataset, "--checkpoint": args.checkpoint}
     path = views.outputs(args, {"--output": "Keras model"}, inputs)["--output"]
-    from keras_gce import datasets, files, recipes, saving
+    from keras_gce import files, recipes, saving
 
     recipe = recipes.recipe_for(
         args.dataset,
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         dtype_policy=args.dtype_policy,
     )
     # All of train: nothing is chosen by a validation part here.
-    dataset = datasets.load(args.dataset, data_dir=args.data_dir, validation=0)
+    dataset = data.load_to_train(args, validation=0)
     model = recipes.train(recipe, dataset, seed=args.seed, checkpoint=args.checkpoint)
     files.write_or_rescue(path, lambda path: saving.save_model(model, path))
     _, accuracy = model.evaluate(dataset.test.batches(500), verbose=0)

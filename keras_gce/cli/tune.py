@@ -3,7 +3,7 @@
 import argparse
 
 from keras_gce import names
-from keras_gce.cli import options
+from keras_gce.cli import data, options
 from keras_gce.errors import InputError
 
 __all__ = ["add", "run"]
@@ -18,7 +18,7 @@ def add(commands: options.Commands) -> None:
         "search alpha with KerasTuner; it resumes, and joins a distributed search "
         "where KerasTuner's environment variables say so",
     )
-    options.add_dataset(parser)
+    data.add_dataset(parser)
     parser.add_argument(
         "--alphas",
         type=options.numbers,
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     output = args.output or f"keras_gce_output/tune-{args.dataset}"
     files.output_folder(output)
-    from keras_gce import attacks, datasets, recipes
+    from keras_gce import attacks, recipes
 
     try:
         from keras_gce import tuning
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         epochs=args.epochs,
         batch_size=args.batch_size,
     )
-    dataset = datasets.load(args.dataset, data_dir=args.data_dir, seed=args.seed)
+    dataset = data.load_to_train(args, seed=args.seed)
     validation = dataset.validation
     attack = attacks.PGD(
         eps=args.eps, steps=args.steps, step_size=2.5 * args.eps / args.steps
