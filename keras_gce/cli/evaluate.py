@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     attacks_of(args)
     model = models.load(args, args.model)
     classifier = Classifier(model)
+    models.check_loss(args, classifier)
     dataset = data.load(args, classifier)
     source = models.load(args, args.source) if args.source else None
     words = usual_for(args, classifier.num_classes)

@@ -6,13 +6,15 @@ import warnings
 from typing import TYPE_CHECKING
 
 from keras_gce.cli.wording import in_options
+from keras_gce.errors import InputError
 
 if TYPE_CHECKING:  # They bring Keras.
     import keras
 
+    from keras_gce.classifier import Classifier
     from keras_gce.cli.options import Parser
 
-__all__ = ["add_loading", "load"]
+__all__ = ["add_loading", "check_loss", "load"]
 
 
 def add_loading(parser: "Parser") -> None:
@@ -51,3 +53,21 @@ def load(args: argparse.Namespace, path: str) -> "keras.Model":
             text = text.replace(f"`{argument}`", f"`{option}`")
         print(f"keras-gce: warning: {text}", file=sys.stderr)
     return model
+
+
+def check_loss(args: argparse.Namespace, classifier: "Classifier") -> None:
+    """Refuses a model without the loss that the threat model is about.
+
+    Args:
+        args: The parsed arguments.
+        classifier: The `Classifier` of the model.
+
+    Raises:
+        InputError: If there is no such loss.
+    """
+    if args.threat_model == "paper" and classifier.loss_missing:
+        raise InputError(
+            "`--threat-model` paper must have a model that is compiled with one loss, "
+            "through which it attacks; crossentropy and adaptive do without. "
+            f"Received: {args.model}, where {classifier.loss_missing}"
+        )
