@@ -54,7 +54,13 @@ def load(args: argparse.Namespace, classifier: "Classifier") -> "Dataset":
     settings["image_size"] = _size(args)
     is_folder = _is_folder(args.dataset)
     if is_folder and shape and len(shape) == 3:
-        height, width, settings["channels"] = (*shape[1:], shape[0]) if first else shape
+        height, width, channels = (*shape[1:], shape[0]) if first else shape
+        if channels not in (None, 1, 3, 4):
+            raise InputError(
+                "MODEL must take images of 1, 3 or 4 channels, as a folder has. "
+                f"Received: {args.model}, for images of shape {shape}"
+            )
+        settings["channels"] = channels
         if settings["image_size"] is None and height and width:
             settings["image_size"] = height, width
     dataset = _load(args, **settings)
@@ -98,7 +104,6 @@ def _load(args: argparse.Namespace, **settings: Any) -> "Dataset":
         name="--dataset",
         data_dir="--data-dir",
         image_size="--image-size",
-        channels="MODEL",
         bounds="--bounds",
     ):
         return datasets.load(args.dataset, data_dir=args.data_dir, **settings)
