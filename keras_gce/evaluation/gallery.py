@@ -8,7 +8,8 @@ from keras_gce.evaluation.results import GalleryExample
 
 __all__ = ["SIZE", "gallery"]
 
-SIZE = 8
+# Most images that attacks broke, and most that they left.
+SIZE, LEFT = 8, 4
 
 
 def gallery(
@@ -17,8 +18,9 @@ def gallery(
     y: np.ndarray,
     bounds: tuple[float, float],
     data_format: str = "channels_last",
+    left: np.ndarray | None = None,
 ) -> list[GalleryExample]:
-    """Picks examples, of each row in turn, no image twice.
+    """Picks examples, of each row in turn, no image twice, and some that were left.
 
     Args:
         found: For each row a list of (index, adversarial example, class after).
@@ -26,10 +28,12 @@ def gallery(
         y: Their classes, which the model gave them too.
         bounds: The least and the greatest value of a pixel.
         data_format: Where the channels are, in Keras's words.
+        left: Boolean array of shape `(N,)`: which images all attacks left right.
+            Defaults to `None`: not told.
 
     Returns:
-        List of at most 8 `GalleryExample`; empty where `x` is no images of 1 or 3
-        channels.
+        List of at most 8 `GalleryExample` that attacks made and, behind them, at most 4
+        that they left; empty where `x` is no images of 1 or 3 channels.
     """
     axis = 1 if data_format == "channels_first" else -1
     if x.ndim != 4 or x.shape[axis] not in (1, 3):
@@ -57,7 +61,25 @@ def gallery(
                     difference=pixels(delta, -scale, scale),
                     scale=scale,
                 )
-    return list(picked.values())
+    chosen = list(picked.values())
+    if left is not None:
+        for i in np.flatnonzero(left)[:LEFT]:
+            chosen.append(_left(int(i), pixels(x[i], *bounds), int(y[i])))
+    return chosen
+
+
+def _left(index: int, image: np.ndarray, label: int) -> GalleryExample:
+    return GalleryExample(
+        index=index,
+        row=0,
+        label=label,
+        before=label,
+        after=label,
+        clean=image,
+        adversarial=image,
+        difference=np.full_like(image, 128),
+        scale=0.0,
+    )
 
 
 def _pixels(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -1,33 +1,27 @@
 """The page of a report: one file that fetches nothing and runs no script."""
 
 import base64
+import importlib
 import io
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_gce.errors import InputError
 from keras_gce.evaluation.advice import GUIDE
-from keras_gce.evaluation.results import Curve
-from keras_gce.evaluation.threat_models import THREAT_MODELS, ThreatModel
+from keras_gce.evaluation.attack_table import attack_table
+from keras_gce.evaluation.chart import charts
+from keras_gce.evaluation.results import Flag, GalleryExample
+from keras_gce.evaluation.sanity import FIRST
+from keras_gce.evaluation.verdict import verdict
+from keras_gce.evaluation.words import ball_text, inside, loss_text, sign, title
 
 __all__ = ["page"]
 
-# Of the chart, in units of the SVG: the plot's corners within a view of 720 x 360.
-LEFT, TOP, RIGHT, BOTTOM = 68, 16, 704, 316
-# A line of a threat model that has no name.
-OTHER = ThreatModel(
-    name="",
-    losses=(),
-    label="",
-    color="#555555",
-    dash="12 3 2 3",
-    marker="circle",
-)
 # With more classes the page shows the worst of them, and the rest folded.
 MOST_CLASSES = 20
+# With more radii the cards show the first and the last.
+MOST_CARDS = 3
 
 
 def page(report: Any) -> str:
@@ -45,7 +39,7 @@ def page(report: Any) -> str:
     except ImportError as error:
         raise InputError(
             "The HTML report must have Jinja and Pillow installed: "
-            f"pip install keras_gce[report]. Received: {error}"
+            f'pip install "keras_gce[report]". Received: {error}'
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_gce.evaluation"),
@@ -54,71 +48,88 @@ def page(report: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: f"{100 * share:.2f}"
-    environment.filters["settings"] = lambda settings: ", ".join(
-        f"{name}={value}" for name, value in settings.items()
-    )
-    environment.filters["png"] = lambda pixels: _png(pixels, PIL.Image)
-    low, high = report.confidence_interval()
+    environment.filters |= {
+        "percent": lambda share: f"{100 * share:.2f}",
+        "settings": lambda settings: ", ".join(f"{k}={v}" for k, v in settings.items()),
+        "png": lambda pixels: _png(pixels, PIL.Image),
+        "ball": lambda eps, norm=None: ball_text(report, eps, norm),
+        "loss": loss_text,
+        "sign": sign,
+        "inside": inside,
+    }
     # The worst first, where not all are shown at once.
     classes = [] if report.labels is None else list(report.per_class().items())
     if len(classes) > MOST_CLASSES:
         classes.sort(key=lambda item: item[1]["worst_case_accuracy"])
+    broken = [example for example in report.gallery if not example.left]
+    scale = max((example.scale for example in broken), default=0.0)
     return environment.get_template("report.html").render(
         report=report,
+        version=importlib.import_module("keras_gce").__version__,
+        title=title(report),
+        verdict=verdict(report),
+        cards=_cards(report),
+        masking=[flag for flag in report.flags if flag.name not in FIRST],
+        checks=_checks(report.checks),
         guide=GUIDE,
-        low=low,
-        high=high,
-        balls=sorted(
-            {f"{r.norm} {r.eps:g}" for r in report.results if r.eps is not None}
-        ),
-        chart=_chart(report.curves),
+        table=attack_table(report),
+        charts=charts(report),
         classes=classes[:MOST_CLASSES],
         more_classes=classes[MOST_CLASSES:],
+        broken=[(example, _difference(example, scale)) for example in broken],
+        scale=scale,
+        left=[example for example in report.gallery if example.left],
+        n_right=int(report.clean.sum()),
+        n_left=int(report.robust.sum()),
     )
 
 
-def _chart(curves: Sequence[Curve]) -> dict[str, Any] | None:
-    """Returns where the lines, points and ticks of the curves lie, or `None`."""
-    if not curves:
-        return None
-    most = max(max(curve.eps) for curve in curves)
-
-    def x(eps: float) -> float:
-        return round(LEFT + (RIGHT - LEFT) * eps / most, 1)
-
-    def y(share: float) -> float:
-        return round(BOTTOM - (BOTTOM - TOP) * share, 1)
-
-    lines = []
-    for curve in curves:
-        points = [
-            {"x": x(eps), "y": y(accuracy), "eps": f"{eps:.3g}"}
-            | {"accuracy": accuracy, "low": low, "high": high}
-            for eps, accuracy, (low, high) in zip(
-                curve.eps, curve.accuracy, curve.intervals(), strict=True
-            )
+def _cards(report: Any) -> list[dict[str, Any]]:
+    """The figures at the head of the page, one for each ball, and one of them all."""
+    found = []
+    for curve in report.worst_case_curves:
+        points = zip(curve.eps, curve.accuracy, curve.intervals(), strict=True)
+        found += [
+            {
+                "name": f"right under attack, eps {ball_text(report, eps, curve.norm)}",
+                "share": share,
+                "interval": interval,
+            }
+            for eps, share, interval in points
+            if eps
         ]
-        lines.append(
-            {"style": THREAT_MODELS.get(curve.threat_model, OTHER)}
-            | {"curve": curve, "points": points}
+    if len(found) > MOST_CARDS:
+        found = [found[0], found[-1]]
+    if len(report.worst_case_curves) > 1 or not found:
+        name = "right under all of these together"
+        if not report.has_radius:
+            name = "left by attacks without a radius"
+        if not report.results:
+            name = "left by no attack"
+        found.append(
+            {
+                "name": name,
+                "share": report.worst_case_accuracy,
+                "interval": report.confidence_interval(),
+            }
         )
-    return {
-        "lines": lines,
-        "corners": (LEFT, TOP, RIGHT, BOTTOM),
-        "x_ticks": [(x(eps), f"{eps:.3g}") for eps in _ticks(most)],
-        "y_ticks": [(y(share), f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)],
-        "radii": [f"{eps:.3g}" for eps in curves[0].eps],
-        "same_radii": all(curve.eps == curves[0].eps for curve in curves),
-    }
+    return found
 
 
-def _ticks(most: float) -> list[float]:
-    """Returns about five round numbers from 0 to `most`."""
-    rough = most / 5
-    power = 10 ** math.floor(math.log10(rough))
-    step = min(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= rough)
-    return [i * step for i in range(int(most / step + 1e-9) + 1)]
+def _checks(checks: list[Flag]) -> list[tuple[str, list[Flag]]]:
+    """The checks by what they are about, the raised ones first."""
+    ordered = sorted(checks, key=lambda flag: not flag.raised)
+    first = [flag for flag in ordered if flag.name in FIRST]
+    masking = [flag for flag in ordered if flag.name not in FIRST]
+    parts = [("Do the figures mean anything?", first)]
+    parts += [("Are gradients masked?", masking)]
+    return [(name, flags) for name, flags in parts if flags]
+
+
+def _difference(example: GalleryExample, scale: float) -> np.ndarray:
+    """The difference of an example where black and white stand for `scale`."""
+    share = (example.difference / 127.5 - 1) * example.scale / max(scale, 1e-12)
+    return np.round(127.5 * (1 + share)).astype(np.uint8)
 
 
 def _png(pixels: np.ndarray, image: Any) -> str:

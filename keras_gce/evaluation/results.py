@@ -138,16 +138,17 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class GalleryExample:
-    """An image and its adversarial example, to look at.
+    """An image and its adversarial example, to look at, or one that attacks left.
 
     Args:
         index: Which of the examples it is.
-        row: The number of the result whose attack made it.
+        row: The number of the result whose attack made it; 0 for one that was left.
         label: Its class.
         before: The class that the model gave it.
         after: The class that the model gives the adversarial example.
         clean: The image, uint8 of shape `(H, W, C)`.
-        adversarial: The adversarial example, in the same form.
+        adversarial: The adversarial example, in the same form; the image itself, of
+            one that was left.
         difference: Their difference, in the same form: grey where nothing changed,
             black or white where a feature changed by `scale`.
         scale: The greatest change of a feature, in units of the images.
@@ -162,3 +163,8 @@ class GalleryExample:
     adversarial: np.ndarray
     difference: np.ndarray
     scale: float
+
+    @property
+    def left(self) -> bool:
+        """Whether it is an image that all attacks left right."""
+        return self.after == self.label

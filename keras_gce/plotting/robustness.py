@@ -112,7 +112,7 @@ def adversarial_examples(
     """
     if not 1 <= limit <= 8:
         raise InputError(f"`limit` must be in [1, 8]. Received: limit={limit}")
-    examples = report.gallery[:limit]
+    examples = [example for example in report.gallery if not example.left][:limit]
     if not examples:
         raise InputError(
             "`report` must have adversarial examples of images with 1 or 3 channels. "
