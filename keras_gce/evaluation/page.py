@@ -69,6 +69,7 @@ def page(report: Any) -> str:
         title=title(report),
         verdict=verdict(report),
         cards=_cards(report),
+        norms=[c.norm for c in report.worst_case_curves if c.norm in ("linf", "l2")],
         masking=[flag for flag in report.flags if flag.name not in FIRST],
         checks=_checks(report.checks),
         guide=GUIDE,

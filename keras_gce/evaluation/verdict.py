@@ -124,7 +124,7 @@ def _trust(report: Any, curves: list[Curve]) -> tuple[str, str, str]:
         what = "; ".join(inside(sign(flag)) for flag in meaning)
         return "This figure says nothing about robustness:", f"{what}.", "raised"
     if masking and any(curve.accuracy[1] for curve in curves):
-        why = f"{some} of masked gradients: {names}. The model may be far less robust."
+        why = f"{some} of masked gradients: {names}. The model may be less robust."
         return "Do not trust this figure.", why[0].upper() + why[1:], "raised"
     if masking and curves:
         trust = "It can't be lower, but quote no other figure here:"
@@ -143,16 +143,16 @@ def _trust(report: Any, curves: list[Curve]) -> tuple[str, str, str]:
     if not looked:
         why = "This report did not look for signs of masked gradients."
         return "Not known whether to trust it.", why + words, "unknown"
-    count = f"none of the {len(looked)} looked for was seen"
-    if len(looked) == 1:
-        count = "the one looked for was not seen"
-    count += ", which is no proof"
+    count = (
+        f"of {len(looked)} signs that the attacks fail, and the model only seems to "
+        "hold, none was seen. That is no proof."
+    )
     if not any(flag.name == RUN for flag in looked):
-        why = f"{count}, and those that take runs of their own were not looked for."
+        why = f"{count} Those that take runs of their own were not looked for."
         return "No sign of masking so far:", why + words, "unknown"
     if report.not_tried:
         words += " What could still break it is listed below."
-    return "No sign of masking:", f"{count}.{words}", "clear"
+    return "No sign of masking:", count + words, "clear"
 
 
 def _precise(report: Any, curves: list[Curve]) -> str:

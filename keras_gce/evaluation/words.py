@@ -87,9 +87,7 @@ def ball_text(report: Any, eps: float | None, norm: str | None = None) -> str:
         return "no radius"
     text = f"{eps:.4g}"
     bounds = [
-        list(row.settings["bounds"])
-        for row in report.results
-        if row.settings.get("bounds")
+        row.settings["bounds"] for row in report.results if row.settings.get("bounds")
     ]
     in_unit = bool(bounds) and all(one == [0, 1] for one in bounds)
     # 0.2 is 51/255, and nobody calls it that.

@@ -57,7 +57,8 @@ def checks(*raised, names=("zero_gradients", "more_steps_gain")):
 
 QUARTER = "1 of 4 images keeps its class at eps 8/255 (linf)."
 CLEAR = (
-    "clear: No sign of masking: none of the 2 looked for was seen, which is no proof."
+    "clear: No sign of masking: of 2 signs that the attacks fail, and the model only "
+    "seems to hold, none was seen. That is no proof."
 )
 UNKNOWN = (
     "unknown: Not known whether to trust it. This report did not look for signs of "
@@ -78,8 +79,8 @@ UNKNOWN = (
             made(row(100), checks=checks("zero_gradients", "nan_gradients")),
             QUARTER,
             "raised: Do not trust this figure. 2 signs of masked gradients: gradients "
-            "of exactly zero; gradients that are not numbers. The model may be far "
-            "less robust.",
+            "of exactly zero; gradients that are not numbers. The model may be less "
+            "robust.",
             "400 images, so 21 to 29% (95% interval).",
         ),
         (
@@ -103,11 +104,15 @@ UNKNOWN = (
             "400 images, so 0.3 to 2.2% (95% interval).",
         ),
         (
-            made(row(7, n=19), n=19, checks=checks(names=["zero_gradients"])),
+            made(
+                row(7, n=19),
+                n=19,
+                checks=checks(names=["zero_gradients", "nan_gradients"]),
+            ),
             "7 of 19 images keep their class at eps 8/255 (linf).",
-            "unknown: No sign of masking so far: the one looked for was not seen, "
-            "which is no proof, and those that take runs of their own were not looked "
-            "for.",
+            "unknown: No sign of masking so far: of 2 signs that the attacks fail, and "
+            "the model only seems to hold, none was seen. That is no proof. Those that "
+            "take runs of their own were not looked for.",
             "Only 19 images, so 19 to 59% (95% interval): too few to be sure of more.",
         ),
         (
