@@ -221,7 +221,7 @@ def test_sizes():
     """A file that grows past this has a second subject to move out."""
     lines = {name: path.read_text().count("\n") for name, path in FILES.items()}
     assert {name: n for name, n in lines.items() if n > 320} == {}
-    assert sorted(lines.values())[len(lines) // 2] < 130
+    assert sorted(lines.values())[len(lines) // 2] < 150
 
 
 @pytest.mark.parametrize("room", ["attacks", "evaluation", "training", "tuning"])

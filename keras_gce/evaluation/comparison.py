@@ -6,6 +6,7 @@ from typing import Any
 from keras_gce.errors import InputError
 from keras_gce.evaluation.intervals import mcnemar
 from keras_gce.evaluation.report import RobustnessReport
+from keras_gce.evaluation.words import ball_text, budget_text, title
 
 __all__ = ["Comparison", "compare"]
 
@@ -95,7 +96,7 @@ def compare(report_a: RobustnessReport, report_b: RobustnessReport) -> Compariso
             "`report_a` and `report_b` must be on the same images in the same order. "
             f"Received: {n_a} images (digest {data_a}) and {n_b} (digest {data_b})"
         )
-    a, b = (r.setup.get("model", r.model) for r in (report_a, report_b))
+    a, b = title(report_a), title(report_b)
     if a == b:
         a, b = f"{a} (A)", f"{b} (B)"
     robust_a, robust_b = report_a.robust, report_b.robust
@@ -128,10 +129,12 @@ def _accuracies(report: RobustnessReport) -> dict[str, float]:
     for row in report.results:
         parts = [f"{row.ensemble}: {row.name}" if row.ensemble else row.name]
         parts += [f"through {row.loss}"] if row.loss else []
-        parts += [f"{row.norm} {row.budget}"] if row.norm else [row.budget]
+        parts += (
+            [f"{row.norm} {budget_text(report, row)}"] if row.norm else [row.budget]
+        )
         found[", ".join(filter(None, parts))] = row.robust_accuracy
     worst = {
-        f"worst case, {curve.norm} {eps:g}": accuracy
+        f"worst case, {curve.norm} {ball_text(report, eps)}": accuracy
         for curve in report.worst_case_curves
         for eps, accuracy in zip(curve.eps[1:], curve.accuracy[1:], strict=True)
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_gce.evaluation.intervals import wilson_interval
 from keras_gce.evaluation.results import AttackResult, Curve
+from keras_gce.evaluation.words import ball_text, budget_text, title
 
 __all__ = ["as_csv", "as_latex"]
 
@@ -100,7 +101,7 @@ def as_latex(report: Any) -> str:
         f"    {' & '.join(head)} & Accuracy (\\%) \\\\",
         r"    \midrule",
         f"    {_cells('None', '', '', '', report.clean_accuracy, several)}",
-        *(f"    {_row(row, several)}" for row in report.results),
+        *(f"    {_row(report, row, several)}" for row in report.results),
         r"    \midrule",
         *(f"    {line}" for line in _worst(report, several)),
         r"    \bottomrule",
@@ -113,29 +114,28 @@ def as_latex(report: Any) -> str:
 
 def _caption(report: Any, several: bool) -> str:
     low, high = report.confidence_interval()
-    model = report.setup.get("model", report.model)
-    data = report.setup.get("dataset")
     ball = ""
     if not several and report.has_radius:
         row = report.results[0]
-        ball = f", {_escaped(str(row.norm))} ball of radius {row.eps:g}"
+        ball = (
+            f", {_escaped(str(row.norm))} ball of radius {ball_text(report, row.eps)}"
+        )
     flags = ", ".join(flag.name for flag in report.flags)
     threat_model = report.threat_model or "none named"
     worst = "worst case" if report.has_radius else "left by attacks without a radius"
     return (
-        f"Accuracy of {_escaped(model)}{f' on {_escaped(data)}' if data else ''} under "
-        f"attack{ball}; threat model {_escaped(threat_model)}; {len(report.clean)} "
-        f"examples, 95\\% interval of the {worst} {100 * low:.2f} to "
-        f"{100 * high:.2f}. "
+        f"Accuracy of {_escaped(title(report))} under attack{ball}; threat model "
+        f"{_escaped(threat_model)}; {len(report.clean)} examples, 95\\% interval of "
+        f"the {worst} {100 * low:.2f} to {100 * high:.2f}. "
         + (f"Signs of gradient masking: {_escaped(flags)}. " if flags else "")
         + f"Evaluated with keras\\_gce {_escaped(report.versions.get('keras_gce', ''))}"
         r"~\cite{chen2019gce}."
     )
 
 
-def _row(row: AttackResult, several: bool) -> str:
+def _row(report: Any, row: AttackResult, several: bool) -> str:
     name = f"{row.ensemble}: {row.name}" if row.ensemble else row.name
-    budget = row.budget or "--"
+    budget = budget_text(report, row) or "--"
     loss, norm = row.loss or "own", row.norm or "--"
     return _cells(name, loss, norm, budget, row.robust_accuracy, several)
 
@@ -145,7 +145,7 @@ def _worst(report: Any, several: bool) -> list[str]:
     if not curves:
         return [_cells("All", "", "", "", report.worst_case_accuracy, several)]
     return [
-        _cells("Worst case", "", curve.norm, f"{eps:g}", accuracy, several)
+        _cells("Worst case", "", curve.norm, ball_text(report, eps), accuracy, several)
         for curve in curves
         for eps, accuracy in zip(curve.eps[1:], curve.accuracy[1:], strict=True)
     ]

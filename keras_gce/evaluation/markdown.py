@@ -5,6 +5,7 @@ from typing import Any
 from keras_gce.evaluation.advice import GUIDE
 from keras_gce.evaluation.results import AttackResult
 from keras_gce.evaluation.sanity import FIRST
+from keras_gce.evaluation.words import ball_text, budget_text, title
 
 __all__ = ["markdown"]
 
@@ -37,7 +38,7 @@ def markdown(report: Any) -> str:
         *(signs + [""] if signs else []),
         f"| attack | eps | norm | loss | engine | {accuracy} | success % | {COLUMNS} |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
-        *(_line(row) for row in report.results),
+        *(_line(report, row) for row in report.results),
     ]
     return "\n".join(lines) + "\n"
 
@@ -45,14 +46,15 @@ def markdown(report: Any) -> str:
 def _summary(report: Any) -> str:
     low, high = report.confidence_interval()
     within = "".join(
-        f", {curve.norm} eps {' and '.join(f'{eps:g}' for eps in curve.eps[1:])}"
+        f", {curve.norm} eps "
+        + " and ".join(ball_text(report, eps) for eps in curve.eps[1:])
         for curve in report.worst_case_curves
     )
     worst = "robust in the worst case"
     if not report.has_radius:
         worst = "without a radius, so no robust accuracy: attacks leave"
     return (
-        f"{report.model}: clean accuracy {_percent(report.clean_accuracy)}%, "
+        f"{title(report)}: clean accuracy {_percent(report.clean_accuracy)}%, "
         f"{worst} {_percent(report.worst_case_accuracy)}% "
         f"(95% interval {_percent(low)} to {_percent(high)}%, {len(report.clean)} "
         f"examples). Threat model: {report.threat_model or 'none named'}{within}. "
@@ -67,17 +69,18 @@ def _balls(report: Any) -> list[str]:
     for curve in report.worst_case_curves:
         points = list(zip(curve.eps, curve.accuracy, curve.intervals(), strict=True))
         lines += [
-            f"- Worst case within {curve.norm} {eps:g}: {_percent(accuracy)}% "
+            f"- Worst case within {curve.norm} {ball_text(report, eps)}: "
+            f"{_percent(accuracy)}% "
             f"(95% interval {_percent(low)} to {_percent(high)}%)"
             for eps, accuracy, (low, high) in points[1:]
         ]
     return lines
 
 
-def _line(row: AttackResult) -> str:
+def _line(report: Any, row: AttackResult) -> str:
     cells = (
         f"{row.ensemble}: {row.name}" if row.ensemble else row.name,
-        row.budget or "–",
+        budget_text(report, row) or "–",
         row.norm or "–",
         row.loss or "own",
         row.engine,

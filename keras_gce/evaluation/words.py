@@ -4,11 +4,12 @@ import math
 import re
 from typing import Any
 
-from keras_gce.evaluation.results import Flag
+from keras_gce.evaluation.results import AttackResult, Flag
 
 __all__ = [
     "SIGNS",
     "ball_text",
+    "budget_text",
     "images",
     "inside",
     "interval_text",
@@ -96,6 +97,11 @@ def ball_text(report: Any, eps: float | None, norm: str | None = None) -> str:
         if k and abs(255 * eps - k) <= 1e-6 * k:
             text = f"{k}/255"
     return f"{text} ({norm})" if norm else text
+
+
+def budget_text(report: Any, row: AttackResult) -> str:
+    """Returns what bounds an attack: its radius, JSMA's gamma, or "" for neither."""
+    return row.budget if row.eps is None else ball_text(report, row.eps)
 
 
 def portion(right: int, n: int) -> str:

@@ -7,11 +7,12 @@ import pytest
 
 import keras_gce
 from keras_gce import cli, progress
+from keras_gce.cli import COMMANDS
 from keras_gce.errors import BackendError
 
 
 def test_errors_of_the_parser_are_one_line(refused):
-    assert "{demo,train,evaluate,reproduce,tune}" in refused()
+    assert "{demo,train,evaluate,report,compare,reproduce,tune}" in refused()
     assert "'fly'" in refused("fly")
     assert "--dataset, --output" in refused("train")
     assert "--nonsense" in refused(
@@ -20,7 +21,7 @@ def test_errors_of_the_parser_are_one_line(refused):
 
 
 def test_help(capsys):
-    for arguments in ([], ["demo"], ["train"], ["evaluate"], ["reproduce"], ["tune"]):
+    for arguments in ([], *([module.__name__.split(".")[-1]] for module in COMMANDS)):
         with pytest.raises(SystemExit) as stop:
             cli.main([*arguments, "--help"])
         assert stop.value.code == 0

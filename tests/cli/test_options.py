@@ -15,6 +15,10 @@ from keras_gce.cli import options
         (options.count, "10", 10),
         (options.seed, "0", 0),
         (options.names_among(("a", "b")), "b,a", ["b", "a"]),
+        (options.names_among(("ab", "c_d")), " AB, c-d,ab,", ["ab", "c_d"]),
+        (options.numbers, "8/255, 0.1,", [8 / 255, 0.1]),
+        (options.percent, "40%", 40.0),
+        (options.percent, "0.5", 0.5),
     ],
 )
 def test_types(kind, text, value):
@@ -30,13 +34,13 @@ def test_types(kind, text, value):
         (options.number, "inf", "inf"),
         (options.number, "1e999", "1e999"),
         (options.numbers, "1/2,x", "x"),
-        (options.numbers, "", ""),
+        (options.numbers, ",", "none"),
         (options.any_number, "inf", "inf"),
         (options.count, "0", "0"),
         (options.count, "2.0", "2.0"),
         (options.seed, "-1", "-1"),
         (options.names_among({"fgsm": 1, "pgd": 2}), "fgsm,cw", "cw"),
-        (options.names_among(("fgsm",)), "", ""),
+        (options.names_among(("fgsm",)), " ,", "none"),
     ],
 )
 def test_types_refuse(kind, text, received):

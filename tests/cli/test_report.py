@@ -24,9 +24,14 @@ def files(report, tmp_path):
     return str(tmp_path / "a.json"), str(tmp_path / "b.json")
 
 
+def shown(report):
+    """Its Markdown, with the file's name in place of the model's."""
+    return report.to_markdown().replace("small_cnn:", "a.keras on digits:", 1)
+
+
 def test_a_report_is_shown_again(files, report, capsys):
     assert cli.main(["report", files[0]]) == 0
-    assert capsys.readouterr().out == report.to_markdown()
+    assert capsys.readouterr().out == shown(report)
 
 
 def test_a_report_in_other_forms(files, report, tmp_path, capsys):
@@ -37,7 +42,7 @@ def test_a_report_in_other_forms(files, report, tmp_path, capsys):
     for _ in range(2):
         assert cli.main(["report", files[0], *options]) == 0
         assert capsys.readouterr().out.count("report written to") == 4
-    assert (tmp_path / "r.md").read_text() == report.to_markdown()
+    assert (tmp_path / "r.md").read_text() == shown(report)
     assert "digits" in (tmp_path / "r.html").read_text()
     rows = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))
     assert len(rows) == len(report.results) + 1
@@ -63,7 +68,7 @@ def test_two_reports_side_by_side(files, report, capsys):
     worst = 100 * report.worst_case_accuracy
     assert f"| worst case, linf 0.1 | {worst:.2f} | 100.00 |" in out
     assert cli.main(["compare", files[0], files[0]]) == 0
-    assert "a.keras (A)" in capsys.readouterr().out
+    assert "a.keras on digits (A)" in capsys.readouterr().out
 
 
 def test_wrong_input(files, refused, tmp_path):

