@@ -14,7 +14,7 @@ from keras_gce.evaluation.chart import charts
 from keras_gce.evaluation.results import Flag, GalleryExample
 from keras_gce.evaluation.sanity import FIRST
 from keras_gce.evaluation.verdict import verdict
-from keras_gce.evaluation.words import ball_text, inside, loss_text, sign, title
+from keras_gce.evaluation.words import ball_text, loss_text, sign, title
 
 __all__ = ["page"]
 
@@ -48,15 +48,15 @@ def page(report: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "percent": lambda share: f"{100 * share:.2f}",
         "settings": lambda settings: ", ".join(f"{k}={v}" for k, v in settings.items()),
         "png": lambda pixels: _png(pixels, PIL.Image),
         "ball": lambda eps, norm=None: ball_text(report, eps, norm),
         "loss": loss_text,
         "sign": sign,
-        "inside": inside,
     }
+    environment.filters.update(filters)
     # The worst first, where not all are shown at once.
     classes = [] if report.labels is None else list(report.per_class().items())
     if len(classes) > MOST_CLASSES:
@@ -70,7 +70,6 @@ def page(report: Any) -> str:
         verdict=verdict(report),
         cards=_cards(report),
         norms=[c.norm for c in report.worst_case_curves if c.norm in ("linf", "l2")],
-        masking=[flag for flag in report.flags if flag.name not in FIRST],
         checks=_checks(report.checks),
         guide=GUIDE,
         table=attack_table(report),

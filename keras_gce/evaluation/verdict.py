@@ -19,6 +19,9 @@ __all__ = ["Verdict", "verdict"]
 
 # Below this the interval is wider than what is usually asked.
 FEW = 100
+# Where one of these is raised, no figure means anything. What is not finite counts as
+# broken: the figure is what it says.
+MEANING = set(FIRST) - {"nan_outputs"}
 # Of the signs, what only runs of their own look for; see `diagnose`.
 RUN = "more_steps_gain"
 # Radii that the sentence names; the table and the curve have all.
@@ -68,11 +71,10 @@ def _robust(report: Any, curves: list[Curve]) -> str:
     if not curves:
         left = images(round(report.worst_case_accuracy * n), n)
         distances = [row.mean_l2 for row in report.results if row.mean_l2 is not None]
-        far = f"; the least mean change was {min(distances):.2g} (l2)"
-        return (
-            f"Under attacks that may go as far as they like {left}"
-            f"{far if distances else ''}."
-        )
+        far = ""
+        if distances:
+            far = f"; the least mean change was {min(distances):.2g} (l2)"
+        return f"Under attacks that may go as far as they like {left}{far}."
     parts = [_along(report, curve, n) for curve in curves]
     if len(parts) > 1:
         left = round(report.worst_case_accuracy * n)
@@ -109,8 +111,8 @@ def _along(report: Any, curve: Curve, n: int) -> str:
 
 
 def _trust(report: Any, curves: list[Curve]) -> tuple[str, str, str]:
-    meaning = [flag for flag in report.flags if flag.name in FIRST]
-    masking = [flag for flag in report.flags if flag.name not in FIRST]
+    meaning = [flag for flag in report.flags if flag.name in MEANING]
+    masking = [flag for flag in report.flags if flag.name not in MEANING]
     looked = [flag for flag in report.checks if flag.name not in FIRST]
     names = "; ".join(inside(sign(flag)) for flag in masking)
     some = "1 sign" if len(masking) == 1 else f"{len(masking)} signs"
@@ -123,15 +125,17 @@ def _trust(report: Any, curves: list[Curve]) -> tuple[str, str, str]:
     if meaning:
         what = "; ".join(inside(sign(flag)) for flag in meaning)
         return "This figure says nothing about robustness:", f"{what}.", "raised"
-    if masking and any(curve.accuracy[1] for curve in curves):
-        why = f"{some} of masked gradients: {names}. The model may be less robust."
-        return "Do not trust this figure.", why[0].upper() + why[1:], "raised"
-    if masking and curves:
-        trust = "It can't be lower, but quote no other figure here:"
-        return trust, f"{some} of masked gradients: {names}.", "raised"
     if masking:
-        why = f"{some} of masked gradients: {names}."
-        return "Do not trust this figure.", why, "raised"
+        seen = f"{some} of masked gradients: {names}."
+        if not curves:
+            return "Do not trust this figure.", seen, "raised"
+        if not any(curve.accuracy[1] for curve in curves):
+            return "It can't be lower, but quote no other figure here:", seen, "raised"
+        return (
+            "Do not trust this figure.",
+            f"{seen} The model may be less robust.",
+            "raised",
+        )
     words = ""
     if not curves:
         words = " Without a radius this is no robust accuracy."

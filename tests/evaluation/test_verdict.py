@@ -84,6 +84,13 @@ UNKNOWN = (
             "400 images, so 21 to 29% (95% interval).",
         ),
         (
+            made(row(100), checks=checks("nan_outputs")),
+            QUARTER,
+            "raised: Do not trust this figure. 1 sign of masked gradients: answers "
+            "that are not numbers. The model may be less robust.",
+            "400 images, so 21 to 29% (95% interval).",
+        ),
+        (
             made(row(0), checks=checks("loss_does_not_rise")),
             "No image keeps its class at eps 8/255 (linf).",
             "raised: It can't be lower, but quote no other figure here: 1 sign of "
@@ -158,6 +165,14 @@ UNKNOWN = (
             "400 images, so at most 1.0% (95% interval).",
         ),
         (
+            made(row(400, eps=None, mean_l2=None), checks=checks("zero_gradients")),
+            "Under attacks that may go as far as they like every image keeps its "
+            "class.",
+            "raised: Do not trust this figure. 1 sign of masked gradients: gradients "
+            "of exactly zero.",
+            "400 images, so at least 99.0% (95% interval).",
+        ),
+        (
             made(n=1, clean=np.zeros(1, bool)),
             "No attack was run.",
             "unknown: Nothing was attacked. No figure here speaks of robustness.",
@@ -167,6 +182,7 @@ UNKNOWN = (
     ids=[
         "plain",
         "signs",
+        "not numbers",
         "signs of nothing left",
         "all left",
         "chance",
@@ -177,6 +193,7 @@ UNKNOWN = (
         "many eps",
         "norms",
         "no radius",
+        "no radius, no success",
         "no attack",
     ],
 )
