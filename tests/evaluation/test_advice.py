@@ -40,6 +40,12 @@ def report_of(*rows, left=8, **fields):
     )
 
 
+def test_autoattack_is_for_four_classes_and_more():
+    for classes, attacks in ((3, "apgd,fab"), (4, "autoattack")):
+        report = report_of(row("PGD"), class_names=list("abcd"[:classes]))
+        assert f"--attacks {attacks})" in report.not_tried[0]
+
+
 @pytest.mark.parametrize(
     "rows,threat_model,missing",
     [
@@ -48,7 +54,8 @@ def report_of(*rows, left=8, **fields):
             "crossentropy",
             ["adaptive", "autoattack", "--source", "Square"],
         ),
-        ([row("APGDT"), row("Square", queries=5000)], "adaptive", ["--source"]),
+        ([row("APGD-T"), row("Square", queries=5000)], "adaptive", ["--source"]),
+        ([row("FAB-T"), row("Square", queries=5000)], "adaptive", ["--source"]),
         ([row("APGD"), row("Transfer PGD")], "adaptive", ["Square"]),
         ([row("Square", queries=100)], "adaptive", ["autoattack", "--source", "5000"]),
     ],
