@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import resource
 
 # Read when TensorFlow is imported; on some CPUs the tests take thrice as long without.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -66,6 +67,14 @@ def tfds_dir():
     if not (pathlib.Path(folder) / "mnist").is_dir():
         pytest.skip("no prepared MNIST in TFDS_DATA_DIR or ../shared/data/tfds")
     return str(folder)
+
+
+@pytest.fixture
+def full():
+    """A function that leaves no room in any file for more than so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import resource
 import tempfile
 
 import pytest
@@ -78,16 +77,8 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     assert (tmp_path / "3.json").read_text() == "{}"
 
 
-@pytest.fixture
-def full():
-    """A disk that has no room for files of more than 100 bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_a_full_folder_is_found_at_once(tmp_path, full):
+    full(100)
     with pytest.raises(InputError, match="can be written.*File too large"):
         files.output_folder(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -104,6 +95,7 @@ def test_what_can_not_be_written_any_more_is_rescued(tmp_path, monkeypatch):
 
 
 def test_where_nothing_can_be_written(tmp_path, full):
+    full(100)
     with pytest.raises(OSError, match="File too large"):
         files.write_or_rescue(tmp_path / "a", lambda p: files.write_text(p, "x" * 200))
     assert not list(tmp_path.iterdir())

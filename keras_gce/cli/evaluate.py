@@ -109,19 +109,22 @@ def run(args: argparse.Namespace) -> int:
         class_names=list(dataset.class_names),
         setup=report.setup | told,
     )
-    print(report.to_markdown())
-    if report.adversarial is not None:
-        path = outputs["--save-adversarial"]
-        files.write_or_rescue(path, report.adversarial.save)
-        print(f"{len(report.adversarial)} adversarial examples written to {path}")
-    # At once, and with the curves again.
-    views.write(outputs, report, "--output")
+    # Before anything is printed, where a reader may have gone, and with the curves
+    # again, which take their time.
+    try:
+        if report.adversarial is not None:
+            files.write_or_rescue(
+                outputs["--save-adversarial"], report.adversarial.save
+            )
+        views.write(outputs, report, "--output", "--html")
+    finally:
+        print(report.to_markdown())
     if "--html" in outputs:
         report = _with_curves(report, model, test, args)
         views.write(outputs, report, "--output", "--html")
-    for name in ("--output", "--html"):
-        if name in outputs:
-            print(f"report written to {outputs[name]}")
+    for name, path in outputs.items():
+        what = "examples" if name == "--save-adversarial" else "report"
+        print(f"{what} written to {path}")
     failed = gates.failures(report, args)
     for line in failed:
         print(f"keras-gce: gate: {line}", file=sys.stderr)

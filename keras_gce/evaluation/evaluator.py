@@ -1,5 +1,6 @@
 """`evaluate`: attacks on a model, under a named threat model."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -149,7 +150,7 @@ def evaluate(
     if not worst_case_only:
         opens = [row.opens for row in plan.rows]
         checks = row_checks(results, row_robust, clean, opens) + checks
-    return RobustnessReport(
+    report = RobustnessReport(
         model=classifier.name,
         threat_model=threat_model,
         results=results,
@@ -161,18 +162,20 @@ def evaluate(
         versions=versions(plan),
         labels=y,
         data=fingerprint(x, y)[:16],
-        gallery=gallery(
-            found_examples(outcomes),
-            x,
-            y,
-            plan.attacks[0].bounds,
-            classifier.data_format,
-        ),
         setup=setup(),
         adversarial=adversarial_examples(outcomes, results, x, y)
         if keep_adversarial
         else None,
     )
+    pictures = gallery(
+        found_examples(outcomes),
+        x,
+        y,
+        plan.attacks[0].bounds,
+        classifier.data_format,
+        left=report.robust,
+    )
+    return dataclasses.replace(report, gallery=pictures)
 
 
 def _gradient_checks(

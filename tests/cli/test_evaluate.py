@@ -1,10 +1,11 @@
 import pathlib
+import resource
 
 import keras
 import numpy as np
 import pytest
 
-from keras_gce import cli, models, saving
+from keras_gce import cli, files, models, saving
 from keras_gce.attacks import AutoAttack
 from keras_gce.cli.attack_options import attacks_of, usual_for
 from keras_gce.evaluation import RobustnessReport
@@ -164,3 +165,25 @@ def test_an_evaluation_and_all_that_it_writes(tiny, tmp_path, capsys, digits):
     assert cli.main([*arguments, "--fail-under", "1"]) == 0
     again = RobustnessReport.from_json(pathlib.Path(report).read_text())
     assert [r.seconds for r in again.results] == [r.seconds for r in made.results]
+
+
+@pytest.mark.integration
+def test_a_disk_that_fills_up_meanwhile(tiny, tmp_path, capsys, full, monkeypatch):
+    """One line, exit code 1, nothing half written; what was computed is kept."""
+    monkeypatch.setattr(files, "ROOM", 1)
+    report, state = tmp_path / "report.json", tmp_path / "state"
+    arguments = ["evaluate", tiny, "--dataset", "digits", "--examples", "40"]
+    arguments += ["--eps", "0.05", "--attacks", "fgsm", "--batch-size", "20"]
+    arguments += ["--checkpoint", str(state), "--output", str(report), "--quiet"]
+    full(5_000)  # A batch is larger, the report too.
+    assert cli.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "keras-gce: error: File too large\n" and not captured.out
+    assert [path.name for path in state.iterdir()] == ["evaluation.json"]
+    full(40_000)  # There is room for batches now, and none for the report.
+    assert cli.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "keras-gce: error: File too large\n"
+    assert "robust in the worst case" in captured.out
+    assert len(list(state.glob("row*"))) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
