@@ -1,5 +1,4 @@
 import pathlib
-import resource
 
 import keras
 import numpy as np

@@ -53,6 +53,7 @@ SMALL = {
         "--html": "made.html",
         "--steps": None,
         "--restarts": None,
+        "--import": None,
     },
     "report": {},
     "compare": {},
@@ -102,14 +103,14 @@ def small(arguments):
     if rest[0] in ("figure2", "figure3"):
         options = {}
     if "--adversarial" in rest:
-        options["--steps"] = "2"
+        options |= {"--steps": "2", "--eps": None}
     if "--source" in rest or "--fail-under" in rest:
         options["--attacks"] = "fgsm"
     if name == "evaluate" and "--attacks" in (*rest, *options):
         # The page has curves, which take longer than the attacks.
         options["--html"] = None
     if "--dataset" in rest and rest[0] != "table4":
-        options["--dataset"] = "mnist"
+        options |= {"--dataset": "mnist", "--image-size": None}
     if "--models" in rest:  # Nothing is trained.
         del rest[rest.index("--models") :]
         rest += ["--models", "crossentropy.keras", "gce.keras"]
