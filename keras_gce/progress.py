@@ -6,17 +6,18 @@ log, a line each minute.
 
 import contextlib
 import datetime
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Advance", "bar", "quiet", "say"]
+__all__ = ["Advance", "aside", "bar", "quiet", "say"]
 
 # Seconds between two lines in a log, and between two looks of a notebook's line.
 LOG_EVERY, NOTEBOOK_EVERY = 60.0, 1.0
@@ -111,6 +112,20 @@ def say(text: str, show: bool = True) -> None:
 
 def _is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Inside, what another library prints on stdout is said on stderr, or not at all.
+
+    So stdout holds the result alone.
+    """
+    with contextlib.ExitStack() as stack:
+        to: TextIO | None = sys.stderr
+        if to is None or _QUIET.get():
+            to = stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(contextlib.redirect_stdout(to))
+        yield
 
 
 class _Work:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from keras_gce import progress
-from keras_gce.progress import bar, quiet, say
+from keras_gce.progress import aside, bar, quiet, say
 
 
 @pytest.fixture
@@ -99,6 +99,17 @@ def test_a_log_has_a_line_a_minute(capsys, monkeypatch):
     with bar("working"):
         time.sleep(0.05)
     say("nobody reads this")
+
+
+def test_what_others_print_goes_aside(capsys):
+    with aside():
+        print("of another library")
+    print("the result")
+    assert capsys.readouterr() == ("the result\n", "of another library\n")
+    with quiet(), aside():
+        print("of another library")
+    print("the result")
+    assert capsys.readouterr() == ("the result\n", "")
 
 
 def test_the_time_that_is_left(now):

@@ -2,7 +2,7 @@
 
 import argparse
 
-from keras_gce import names
+from keras_gce import names, progress
 from keras_gce.cli import data, options
 from keras_gce.errors import InputError
 
@@ -85,23 +85,24 @@ def run(args: argparse.Namespace) -> None:
     attack = attacks.PGD(
         eps=args.eps, steps=args.steps, step_size=2.5 * args.eps / args.steps
     )
-    search = tuning.search_alpha(
-        lambda hp: recipes.network(recipe, dataset),
-        dataset.train.batches(
-            recipe.batch_size, shuffle=True, augment=recipe.augment, seed=args.seed
-        ),
-        validation.take(min(args.examples, len(validation))),
-        [attack, attack.with_loss("margin")],
-        alphas=args.alphas,
-        tuner=args.tuner,
-        epochs=recipe.epochs,
-        directory=output,
-        batch_size=recipe.batch_size,
-        optimizer=lambda hp: recipes.optimizer(recipe, dataset),
-        max_trials=args.max_trials,
-        clean_floor=args.clean_floor,
-        seed=args.seed,
-    )
+    with progress.aside():  # Where KerasTuner prints how far it is.
+        search = tuning.search_alpha(
+            lambda hp: recipes.network(recipe, dataset),
+            dataset.train.batches(
+                recipe.batch_size, shuffle=True, augment=recipe.augment, seed=args.seed
+            ),
+            validation.take(min(args.examples, len(validation))),
+            [attack, attack.with_loss("margin")],
+            alphas=args.alphas,
+            tuner=args.tuner,
+            epochs=recipe.epochs,
+            directory=output,
+            batch_size=recipe.batch_size,
+            optimizer=lambda hp: recipes.optimizer(recipe, dataset),
+            max_trials=args.max_trials,
+            clean_floor=args.clean_floor,
+            seed=args.seed,
+        )
     if search is None:
         print("this worker is done; the chief prints the result")
         return
