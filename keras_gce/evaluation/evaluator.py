@@ -126,9 +126,10 @@ def evaluate(
     if checkpoint:
         digest = _fingerprint(classifier, plan, x, y, batch_size)
         saved = Checkpoint(checkpoint, digest)
-    z = classifier.predict(x, batch_size)
-    clean = is_right(z, y)
-    checks = _gradient_checks(classifier, plan, x[clean], y[clean], z)
+    with bar("looking at the gradients", show=progress):
+        z = classifier.predict(x, batch_size)
+        clean = is_right(z, y)
+        checks = _gradient_checks(classifier, plan, x[clean], y[clean], z)
     classifier.nan_gradients = any(
         check.name == "nan_gradients" and check.raised for check in checks
     )
