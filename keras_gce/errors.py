@@ -1,6 +1,8 @@
 """The error that means: the input is wrong, not the program."""
 
-__all__ = ["BackendError", "InputError", "faq", "one_line"]
+import importlib.util
+
+__all__ = ["BackendError", "InputError", "check_installed", "faq", "one_line"]
 
 FAQ = "https://github.com/keras-gce/keras_gce/blob/main/docs/faq.md"
 
@@ -27,6 +29,25 @@ class BackendError(ImportError):
     Its message is one line that says what to install or to set. The command line prints
     it on stderr and exits with code 2.
     """
+
+
+def check_installed(what: str, extra: str, *packages: str) -> None:
+    """Refuses before the work what would fail at its end.
+
+    Args:
+        what: What needs the packages, for the error.
+        extra: The extra of this package that brings them.
+        *packages: Names by which they are imported.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"{what} must have {' and '.join(packages)} installed: pip install "
+            f'"keras_gce[{extra}]". Received: no {", ".join(missing)}'
+        )
 
 
 def one_line(error: BaseException, most: int = 500) -> str:

@@ -2,13 +2,12 @@
 
 import argparse
 import functools
-import importlib.util
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from keras_gce import files
-from keras_gce.errors import InputError
+from keras_gce.errors import check_installed
 from keras_gce.files import PathLike
 
 if TYPE_CHECKING:  # It brings Keras.
@@ -48,12 +47,8 @@ def outputs(
         if path is not None:
             given[option] = path
     files.check_apart(given, inputs)
-    missing = [n for n in ("jinja2", "PIL") if importlib.util.find_spec(n) is None]
-    if "--html" in given and missing:
-        raise InputError(
-            "`--html` must have Jinja and Pillow installed: pip install "
-            f'"keras_gce[report]". Received: no {", ".join(missing)}'
-        )
+    if "--html" in given:
+        check_installed("`--html`", "report", "jinja2", "PIL")
     return {
         option: files.output_file(path, kinds[option], option, args.overwrite)
         for option, path in given.items()

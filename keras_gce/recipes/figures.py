@@ -1,7 +1,6 @@
 """Figures 1 to 4 of the paper: the features of the models, and the losses."""
 
 import dataclasses
-import importlib.util
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from keras_gce import datasets, plotting
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
-from keras_gce.errors import InputError
+from keras_gce.errors import InputError, check_installed
 from keras_gce.features import penultimate_features, silhouette_values, tsne
 from keras_gce.files import PathLike
 from keras_gce.names import FIGURES
@@ -119,7 +118,8 @@ def reproduce_figure(
             "alone, and a dataset's name for figures 1 and 4. "
             f"Received: figure={figure!r}, dataset_name={dataset_name!r}"
         )
-    _check_installed("matplotlib", *[] if dataset_name is None else ["sklearn"])
+    of_features = () if dataset_name is None else ("sklearn",)
+    check_installed("The figure", "plot", "matplotlib", *of_features)
     output = reproduction_folder(output, figure)
     if dataset_name is None:
         made = OF_LOSSES[figure]()
@@ -152,16 +152,6 @@ def reproduce_figure(
     made = _figure(figure, runs, test.labels, dataset.class_names, chosen[0])
     made.write(output)
     return made
-
-
-def _check_installed(*packages: str) -> None:
-    """Refuses before the work, rather than after it."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            "This figure must have matplotlib and scikit-learn installed: pip install "
-            f'"keras_gce[plot]". Received: no {", ".join(missing)}'
-        )
 
 
 def _measured(network: keras.Model, test: datasets.Split) -> _Features:

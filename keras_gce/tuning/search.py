@@ -16,7 +16,7 @@ from keras_gce.callbacks import RobustAccuracy
 from keras_gce.checks import check_integer, check_number, check_seed
 from keras_gce.classifier import Classifier
 from keras_gce.datasets import Split
-from keras_gce.errors import InputError
+from keras_gce.errors import InputError, check_installed
 from keras_gce.files import PathLike
 from keras_gce.names import TUNERS
 from keras_gce.tuning.keras_tuner import (
@@ -142,6 +142,7 @@ def search_alpha(
         )
     if clean_floor is not None:
         check_number("clean_floor", clean_floor, least=0, most=1)
+    check_installed("The figure of a search", "tune", "matplotlib")
     attacks = _checked_attacks(attack)
     trained = _part("train", train, batch_size, shuffle=True, seed=seed)
     held_out = _part("validation", validation, batch_size)

@@ -136,3 +136,27 @@ def test_what_is_wrong_with_the_program_is_raised(monkeypatch):
     monkeypatch.setattr(cli.demo, "run", run)
     with pytest.raises(TypeError):
         cli.main(["demo"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["evaluate", "none.keras", "--eps", "0.1", "--html", "x"], "jinja2", "report"),
+        (["evaluate", "none.keras", "--eps", "0.1", "--html", "x"], "PIL", "report"),
+        (["report", "none.json", "--html", "x"], "jinja2", "report"),
+        (["reproduce", "figure1"], "sklearn", "plot"),
+        (["reproduce", "figure2"], "matplotlib", "plot"),
+        (["tune", "--eps", "0.1", "--model", "small_cnn"], "matplotlib", "tune"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_missing_package_is_found_before_the_work(
+    arguments, package, extra, refused, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    if arguments[0] != "report" and arguments[1] != "figure2":
+        arguments = [*arguments, "--dataset", "digits"]
+    line = refused(*arguments)
+    assert f'pip install "keras_gce[{extra}]". Received: no {package}' in line
+    assert not list(tmp_path.rglob("*.*"))
