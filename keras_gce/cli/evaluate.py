@@ -76,13 +76,11 @@ def run(args: argparse.Namespace) -> int:
         | {f"--import {module}": module for module in args.imports},
     )
     from keras_gce import evaluation, files
-    from keras_gce.classifier import Classifier
 
     # What an attack refuses is refused before anything is loaded.
     attacks_of(args)
     model = models.load(args, args.model)
-    classifier = Classifier(model)
-    models.check_loss(args, classifier)
+    classifier = models.classifier_of(args, model)
     dataset = data.load(args, classifier)
     source = models.load(args, args.source) if args.source else None
     words = usual_for(args, classifier.num_classes)

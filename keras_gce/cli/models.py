@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # They bring Keras.
     from keras_gce.classifier import Classifier
     from keras_gce.cli.options import Parser
 
-__all__ = ["add_loading", "check_loss", "load"]
+__all__ = ["add_loading", "classifier_of", "load"]
 
 # Of a model that was saved before it was trained: nothing is trained here.
 OF_OPTIMIZER = "Skipping variable loading for optimizer"
@@ -60,19 +60,25 @@ def load(args: argparse.Namespace, path: str) -> "keras.Model":
     return model
 
 
-def check_loss(args: argparse.Namespace, classifier: "Classifier") -> None:
-    """Refuses a model without the loss that the threat model is about.
+def classifier_of(args: argparse.Namespace, model: "keras.Model") -> "Classifier":
+    """Returns the classifier of a model that the threat model can be had of.
 
     Args:
         args: The parsed arguments.
-        classifier: The `Classifier` of the model.
+        model: The model.
 
     Raises:
-        InputError: If there is no such loss.
+        InputError: If the model can't be attacked, or has not the loss that the threat
+            model is about.
     """
+    from keras_gce.classifier import Classifier
+
+    with in_options(model="MODEL"):
+        classifier = Classifier(model)
     if args.threat_model == "paper" and classifier.loss_missing:
         raise InputError(
             "`--threat-model` paper must have a model that is compiled with one loss, "
             "through which it attacks; crossentropy and adaptive do without. "
             f"Received: {args.model}, where {classifier.loss_missing}"
         )
+    return classifier

@@ -76,7 +76,8 @@ def _with_channel(where: str, key: str, images: np.ndarray) -> np.ndarray:
             "whole numbers in [0, 255] or floats in [0, 1], and not empty. "
             f"Received: {key}={images.dtype} {images.shape}"
         )
-    return images
+    # Numbers of another machine's byte order are no tensors.
+    return images.astype(images.dtype.newbyteorder("="), copy=False)
 
 
 def _within(images: np.ndarray, low: float, high: float) -> bool:

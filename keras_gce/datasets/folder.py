@@ -151,9 +151,12 @@ def _check_part(
 ) -> None:
     """Refuses what Keras would read otherwise than it was meant."""
     if len(class_names) < 2:
+        meant = [folder / name for name in class_names if _has_classes(folder / name)]
+        # As archives are unpacked.
+        hint = f"; did you mean {meant[0]}?" if meant else ""
         raise InputError(
             f"{folder} must have a subfolder for each of at least 2 classes. "
-            f"Received: {', '.join(class_names)}"
+            f"Received: {', '.join(class_names)}{hint}"
         )
     strange = [name for name in names if name not in class_names]
     if strange:

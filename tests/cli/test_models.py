@@ -36,6 +36,10 @@ def folder(tmp_path_factory):
     save(folder / "loss.keras", compiled=own["loss_of_mine"])
     save(folder / "compiled.keras", compiled="sparse_categorical_crossentropy")
     save(folder / "plain.keras")
+    inputs = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(inputs)
+    outputs = [keras.layers.Dense(3)(flat) for _ in range(2)]
+    keras.Model(inputs, outputs).save(folder / "two.keras")
     images = np.random.default_rng(0).random((6, 4, 4, 1))
     np.savez(folder / "data.npz", x_test=images, y_test=np.arange(6) % 3)
     return folder
@@ -75,6 +79,7 @@ def evaluate(folder, monkeypatch):
         ("lambda.keras --import own_layers", "`--trust-model` loads it"),
         ("plain.keras --source own.keras", "Give `--import` the module that has"),
         ("data.npz", "data.npz, a file of another kind"),
+        ("two.keras", "`MODEL` must have one input and one output"),
         (".", "., a folder"),
         (
             "plain.keras --threat-model paper",

@@ -138,6 +138,8 @@ def spoil(folder, kind):
         keras.utils.save_img(folder / "cat" / "9.png", np.zeros((3, 4, 3)))
     elif kind == "one class":
         return (write_classes(folder / "one", classes=("ape",), count=1),), {}
+    elif kind == "unpacked":
+        return (folder.parent,), {}
     elif kind == "images only":
         return (folder / "ape",), {}
     elif kind == "no images":
@@ -169,6 +171,7 @@ def spoil(folder, kind):
         ("sizes", "ape/0.png of 8 x 10"),
         ("sizes", "cat/9.png of 3 x 4"),
         ("one class", "at least 2 classes. Received: ape"),
+        ("unpacked", "Received: flat; did you mean"),
         ("images only", "Received: images beside each other"),
         ("no images", "Received: none"),
         ("nothing", "Received: no subfolder"),

@@ -52,6 +52,13 @@ def test_npz_floats(tmp_path):
     np.testing.assert_array_equal(data.train.arrays()[0], images.astype("float32"))
 
 
+def test_npz_of_another_byte_order(tmp_path):
+    images = np.full((6, 8, 8), 0.25, ">f4")
+    data = datasets.load(save(tmp_path, x_train=images, x_test=images[:2]))
+    assert data.test.images.dtype == np.dtype("float32")
+    np.testing.assert_array_equal(data.test.images, 0.25)
+
+
 @pytest.mark.parametrize("form", ["one-hot", "whole floats", "column of floats"])
 def test_npz_labels_in_the_forms_that_keras_has(tmp_path, form):
     images = np.zeros((6, 8, 8), "uint8")
