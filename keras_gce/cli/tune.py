@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> None:
     attack = attacks.PGD(
         eps=args.eps, steps=args.steps, step_size=2.5 * args.eps / args.steps
     )
-    with progress.aside():  # Where KerasTuner prints how far it is.
+    # KerasTuner says how far it is at the end of a trial, and on stdout.
+    with progress.bar("searching alpha"), progress.aside():
         search = tuning.search_alpha(
             lambda hp: recipes.network(recipe, dataset),
             dataset.train.batches(
