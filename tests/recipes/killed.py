@@ -18,7 +18,7 @@ from keras_gce.recipes import epochs, networks, trainer
 def bar(text, total, show, done):
     stretches = itertools.count(1)
 
-    def advance(count, text):
+    def advance(amount, description, counted):
         if next(stretches) == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
 
