@@ -20,7 +20,8 @@ def compiled():
 
 def fit(model, epochs=1):
     x, y = np.eye(3, dtype="float32"), np.arange(3)
-    model.fit(x, y, epochs=epochs, verbose=0)
+    # In one order, or the last bits differ.
+    model.fit(x, y, epochs=epochs, shuffle=False, verbose=0)
     return model
 
 
