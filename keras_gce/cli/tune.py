@@ -68,10 +68,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         from keras_gce import tuning
     except ModuleNotFoundError as error:
-        raise InputError(
-            "The search must have KerasTuner installed: pip install "
-            f'"keras_gce[tune]". Received: {error}'
-        ) from error
+        raise InputError(str(error)) from error
 
     recipe = recipes.recipe_for(
         args.dataset,

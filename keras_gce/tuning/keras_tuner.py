@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
-import keras_tuner
+
+try:
+    import keras_tuner
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'The search must have KerasTuner installed: pip install "keras_gce[tune]". '
+        f"Received: {error}",
+        name=error.name,
+    ) from None
 
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError

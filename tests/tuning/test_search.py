@@ -265,9 +265,10 @@ def test_nothing_outside_is_touched_and_the_seed_decides(searched, parts, tmp_pa
 
 
 def test_without_keras_tuner(monkeypatch):
-    """The command line tells it from any other error."""
+    """The command line tells it from any other error, and prints it."""
     for name in [n for n in sys.modules if n.startswith("keras_gce.tuning")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
-    with pytest.raises(ModuleNotFoundError, match="keras_tuner"):
+    line = r'must have KerasTuner installed: pip install "keras_gce\[tune\]"\. Received'
+    with pytest.raises(ModuleNotFoundError, match=line):
         from keras_gce.tuning import search_alpha  # noqa: F401
