@@ -17,7 +17,8 @@ def read() -> tuple[Split, Split, tuple[str, ...]]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise InputError(
-            "The dataset 'digits' needs scikit-learn: pip install scikit-learn"
+            "The dataset 'digits' needs scikit-learn: pip install "
+            f'"keras_gce[data]". Received: {error}'
         ) from error
     source = load_digits()
     images = _resized(source.images / source.images.max(), SIZE)

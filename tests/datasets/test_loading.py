@@ -99,7 +99,7 @@ def test_refuses_bounds(bounds):
     "name, module, package",
     [
         ("mnist", "tensorflow_datasets", r'"keras_gce\[tensorflow,data'),
-        ("digits", "sklearn.datasets", "scikit-learn"),
+        ("digits", "sklearn.datasets", r'"keras_gce\[data\]"'),
     ],
 )
 def test_library_that_is_not_installed(name, module, package, monkeypatch):
