@@ -56,20 +56,20 @@ def test_the_bar_weighs_a_row_by_its_passes(monkeypatch):
         diagnostics=False,
     )
     total, *amounts = made
-    assert total == 40 * (4 + 40 + 50)
+    assert total == 40 * (3 + 30 + 50)
     first, second, third = report.row_robust.sum(1)
     assert 0 < third <= second < first < 40
     # What a row breaks leaves it early, and is not attacked in the next one.
     assert sum(amounts) == pytest.approx(
-        4 * (first + run.EARLY * (40 - first))
-        + 40 * (second + run.EARLY * (first - second))
+        3 * (first + run.EARLY * (40 - first))
+        + 30 * (second + run.EARLY * (first - second))
         + 50 * (third + run.EARLY * (second - third))
     )
     text, left = states[0]
     assert text == "attack 1/3, FGSM crossentropy: 0/40 images" and left == total
     text, left = states[1]
-    assert text.endswith(": 25/40 images") and left == 15 * 4 + 40 * (40 + 50)
+    assert text.endswith(": 25/40 images") and left == 15 * 3 + 40 * (30 + 50)
     begun = [left for text, left in states if text.startswith("attack 2/3")][0]
-    assert begun == first * (40 + 50)
+    assert begun == first * (30 + 50)
     text, left = states[-1]
     assert text == f"attack 3/3, Square: {second}/{second} images" and left == 0
