@@ -37,7 +37,7 @@ def add_dataset(parser: options.Parser) -> None:
 
 
 def load(args: argparse.Namespace, classifier: "Classifier") -> "Dataset":
-    """Loads data for a model that exists; nothing is cut from their train part.
+    """Loads the test part of data, for a model that exists.
 
     Args:
         args: The parsed arguments.
@@ -50,7 +50,7 @@ def load(args: argparse.Namespace, classifier: "Classifier") -> "Dataset":
 
     shape = classifier.input_shape
     first = classifier.data_format == "channels_first"
-    settings: dict[str, Any] = {"validation": 0, "bounds": args.bounds}
+    settings: dict[str, Any] = {"test_only": True, "bounds": args.bounds}
     settings["image_size"] = _size(args)
     is_folder = _is_folder(args.dataset)
     if is_folder and shape and len(shape) == 3:

@@ -32,7 +32,12 @@ PARTS = {
 BATCH_SIZE = 64
 
 
-def read(path: str, image_size: Any = None, channels: int | None = None) -> Parts:
+def read(
+    path: str,
+    image_size: Any = None,
+    channels: int | None = None,
+    test_only: bool = False,
+) -> Parts:
     """Returns the parts in the folder at `path`.
 
     Args:
@@ -40,6 +45,7 @@ def read(path: str, image_size: Any = None, channels: int | None = None) -> Part
             `FOLDER/test/<class>/*`, and for a validation part `FOLDER/val`.
         image_size: Height and width; `None`: the images' own, one for all.
         channels: 1, 3 or 4; `None`: 3.
+        test_only: Whether only the test part is read; its classes are those of train.
 
     Raises:
         InputError: If the folder is not as described, or an image can't be read.
@@ -53,6 +59,8 @@ def read(path: str, image_size: Any = None, channels: int | None = None) -> Part
     folders = _parts(pathlib.Path(path))
     names = {part: _subfolders(folder) for part, folder in folders.items()}
     class_names = names.get("train", names["test"])
+    if test_only:
+        folders = {"test": folders["test"]}
     for part, folder in folders.items():
         _check_part(folder, names[part], class_names)
     try:

@@ -48,6 +48,7 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     bounds: tuple[float, float] | None = None,
+    test_only: bool = False,
 ) -> Dataset:
     """Loads a dataset into memory and cuts a validation part from its train part.
 
@@ -100,6 +101,8 @@ def load(
             floats are in another unit than [0, 1], such as (0, 255). They are brought
             to [0, 1]. Floats that all lie in [0, 1] are in that unit whatever `bounds`
             is. Defaults to `None`: [0, 1].
+        test_only: Whether only the test part is wanted: the others are empty then, and
+            those of a folder are not read. Defaults to `False`.
 
     Returns:
         A `Dataset`.
@@ -114,13 +117,12 @@ def load(
         )
     check_seed(seed)
     bounds = None if bounds is None else _checked(bounds)
-    parts = _read(
-        name, data_dir, {"image_size": image_size, "channels": channels}, bounds
-    )
+    of_folders = {"image_size": image_size, "channels": channels}
+    parts = _read(name, data_dir, of_folders, bounds, test_only)
     test, train, held_out = parts.test, parts.train, parts.validation
     empty = Split(test.images[:0], test.labels[:0])
-    if train is None:
-        train = empty
+    if train is None or test_only:
+        train, held_out = empty, empty
     elif held_out is None:
         train, held_out = _cut(train, validation, seed)
     return Dataset(
@@ -151,13 +153,14 @@ def _read(
     data_dir: str | os.PathLike[str] | None,
     of_folders: dict[str, Any],
     bounds: tuple[float, float] | None,
+    test_only: bool,
 ) -> Parts:
     """Returns the parts. Each reader is imported when it is used."""
     text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
     if isinstance(text, str) and text not in NAMES and os.path.isdir(text):
         from keras_gce.datasets import folder
 
-        return folder.read(text, **of_folders)
+        return folder.read(text, **of_folders, test_only=test_only)
     given = [
         f"{key}={value!r}" for key, value in of_folders.items() if value is not None
     ]

@@ -101,6 +101,19 @@ def test_parts(made, tmp_path, own):
     np.testing.assert_allclose(means, shade(data.test.labels), atol=4)
 
 
+def test_the_test_part_without_the_rest(made, tmp_path):
+    for part in ("train", "test"):
+        shutil.copytree(made, tmp_path / part)
+    shutil.rmtree(tmp_path / "test" / "ape")
+    for file in (tmp_path / "train").rglob("*.png"):
+        file.write_bytes(b"never read")
+    data = datasets.load(tmp_path, test_only=True)
+    sizes = [len(part) for part in (data.train, data.validation, data.test)]
+    assert (sizes, data.class_names) == ([0, 0, 8], CLASSES)
+    assert set(data.test.labels.tolist()) == {1, 2}
+    assert not len(datasets.load("digits", test_only=True).train)
+
+
 def test_what_lies_beside_and_inside(folder):
     """Hidden folders and macOS's are no classes; deeper images are of the class."""
     for name in (".git", "__MACOSX", "empty"):
