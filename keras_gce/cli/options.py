@@ -43,7 +43,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Says the defaults, where there are any."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False:
+        if action.default is None or action.default is False or action.default == []:
             return action.help
         return super()._get_help_string(action)
 
