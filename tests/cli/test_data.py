@@ -182,7 +182,17 @@ def test_keras_applications_and_a_folder_without_a_line_of_python(
         weights=None, include_top=False, input_shape=(32, 32, 3)
     )
     x = keras.layers.GlobalAveragePooling2D()(whole.get_layer(last).output)
-    model = keras.Model(whole.input, keras.layers.Dense(3)(x))
+    body, head = keras.Model(whole.input, x), keras.layers.Dense(3)
+    model = keras.Model(whole.input, head(x))
+    # What Keras makes of the same folder: classes, sizes, and the unit of the pixels.
+    ((images, labels),) = keras.utils.image_dataset_from_directory(
+        folder / "parts" / "test", image_size=(32, 32), batch_size=24, verbose=False
+    )
+    features = np.c_[body.predict(images, verbose=0), np.ones(24)]
+    best = np.linalg.lstsq(features, np.eye(3)[labels], rcond=None)[0]
+    head.set_weights([best[:-1], best[-1]])
+    right = model.predict(images, verbose=0).argmax(-1) == labels.numpy()
+    assert right.all()
     path, report = str(tmp_path / "model.keras"), tmp_path / "report.json"
     saving.save_model(model, path)
     arguments = ["--dataset", str(folder / "parts"), "--bounds", "0", "255"]
@@ -191,14 +201,7 @@ def test_keras_applications_and_a_folder_without_a_line_of_python(
     assert "| RandomNoise | 8 | linf |" in capsys.readouterr().out
     found = RobustnessReport.from_json(report.read_text())
     assert found.class_names == list(CLASSES)
-    # What Keras makes of the same folder: classes, sizes, and the unit of the pixels.
-    theirs = keras.utils.image_dataset_from_directory(
-        folder / "parts" / "test", image_size=(32, 32), verbose=False
-    )
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(loss=loss, metrics=["accuracy"])
-    _, accuracy = model.evaluate(theirs, verbose=0)
-    assert (len(found.labels), found.clean_accuracy) == (24, pytest.approx(accuracy))
+    assert (len(found.labels), found.clean_accuracy) == (24, 1)
 
 
 @pytest.mark.integration
