@@ -100,13 +100,16 @@ def load_to_train(args: argparse.Namespace, **settings: Any) -> "Dataset":
 def _load(args: argparse.Namespace, **settings: Any) -> "Dataset":
     from keras_gce import datasets
 
-    with in_options(
-        name="--dataset",
-        data_dir="--data-dir",
-        image_size="--image-size",
-        bounds="--bounds",
-    ):
-        return datasets.load(args.dataset, data_dir=args.data_dir, **settings)
+    words = {"name": "--dataset", "data_dir": "--data-dir"}
+    words |= {"image_size": "--image-size", "bounds": "--bounds"}
+    try:
+        with in_options(**words):
+            return datasets.load(args.dataset, data_dir=args.data_dir, **settings)
+    except InputError as error:
+        if str(error).startswith("`--"):
+            raise
+        # It begins with a file, or with what each image must be.
+        raise InputError(f"`--dataset`: {error}") from error
 
 
 def _is_folder(dataset: str) -> bool:

@@ -37,8 +37,8 @@ def read(
         raise InputError(
             f"The dataset {name!r} needs TensorFlow Datasets and TensorFlow: pip "
             f'install "keras_gce[tensorflow,data]". Without them put {name}.npz, with '
-            "the keys x_train, y_train, x_test, y_test, into the folder that data_dir "
-            f"or TFDS_DATA_DIR names. Received: {error}"
+            "the keys x_train, y_train, x_test, y_test, into the folder of `data_dir` "
+            f"or TFDS_DATA_DIR. Received: {error}"
         ) from error
     # TFDS reads the variable once, when it is imported; a later change counts too.
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
@@ -64,7 +64,7 @@ def read(
             raise InputError(
                 f"The dataset {name!r} is not readable in {folder} and could not be "
                 "downloaded: fill that folder where there is a network, or set "
-                "TFDS_DATA_DIR (or data_dir) to a TFDS folder that holds it"
+                "TFDS_DATA_DIR (or `data_dir`) to a TFDS folder that holds it"
                 f"{BY_HAND if name == 'tiny_imagenet' else ''}. "
                 f"Received: {reason[:200]}"
             ) from error

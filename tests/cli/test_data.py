@@ -1,5 +1,6 @@
 """Data on the command line: what is taken, what is refused, and in which words."""
 
+import re
 import shutil
 
 import keras
@@ -82,6 +83,7 @@ TUNE = ("tune", "--eps", "0.1", "--dataset")
         ("flat --image-size 4", "shape (12, 4, 4, 3)"),
         ("torn", "torn/bee/0.png (Unknown image file format"),
         ("flat/bee", "images beside each other"),
+        ("short.npz", "`--dataset`: In short.npz, y_test must hold one label"),
         ("short.npz", "5 labels for 6 images"),
         ("from_1.npz", "with 3; do the labels start at 1?"),
         ("first.npz", "; are its channels first, and the model's last?"),
@@ -97,6 +99,8 @@ def test_what_evaluate_refuses(arguments, received, folder, refused, monkeypatch
     line = refused("evaluate", model, *ATTACK, "--dataset", *arguments.split())
     assert received in line, line
     assert "`name`" not in line and "`x`" not in line
+    # Each says which option it is about; argparse has its own words for it.
+    assert re.search("`--|argument --|MODEL must", line), line
 
 
 @pytest.mark.parametrize("command", [TRAIN, TUNE])
