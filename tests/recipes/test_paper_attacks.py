@@ -34,16 +34,16 @@ def test_jsma_s_iterations_are_the_paper_s():
         attacks = evaluation.paper_attacks(dataset, engine="keras_gce", **settings)
         return [attack for attack in attacks if attack.name == "JSMA"]
 
-    shape = (32, 32, 3)
-    assert [a._iterations(shape) for a in listed("cifar10")] == [107, 215]
+    features = 32 * 32 * 3
+    assert [a._iterations(features) for a in listed("cifar10")] == [107, 215]
     capped = listed("cifar10", cap_iterations=True)
-    assert [a._iterations(shape) for a in capped] == [100, 200]
+    assert [a._iterations(features) for a in capped] == [100, 200]
     # The budgets under which the paper's figures stand.
     assert [a.gamma for a in capped] == [0.07, 0.14]
     (short,) = listed("cifar10", cap_iterations=True, table="table5")
     assert short == JSMA(gamma=0.07, max_iterations=100)
     assert listed("mnist", cap_iterations=True) == listed("mnist")
-    assert [a._iterations((28, 28, 1)) for a in listed("mnist")] == [98, 196]
+    assert [a._iterations(28 * 28) for a in listed("mnist")] == [98, 196]
 
 
 def test_attacks_of_cleverhans():
