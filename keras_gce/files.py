@@ -30,11 +30,14 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 # What a folder for outputs has to have room for at once, in bytes: a small model's.
 ROOM = 2**20
+# Of a file's name, what its temporary one has: all of it may be as long as can be.
+NAME = 60
 # What is written here -> by what it is known: how it begins, or what its archive holds.
 KINDS: dict[str, bytes | tuple[str, ...]] = {
-    "report": rb'\A\{\s*"schema_version": \d',
-    "HTML report": rb'<meta name="generator" content="keras_gce|<title>Robustness of',
-    "CSV report": rb"\Aattack,ensemble,engine,",
+    "report": rb'\A\{\s*"schema_version": \d+,\s*"model": ',
+    "HTML report": rb'<meta name="generator" content="keras_gce '
+    rb"|default-src 'none'[^\0]*<title>Robustness of ",
+    "CSV report": rb"\Aattack,ensemble,engine,loss,eps,norm,n_examples,clean_accuracy,",
     "LaTeX report": rb"\A% keras_gce",
     "Markdown report": rb"\A[^\n]*: clean accuracy [^\n]*Threat model: ",
     "Keras model": ("config.json", "metadata.json"),
@@ -42,12 +45,15 @@ KINDS: dict[str, bytes | tuple[str, ...]] = {
 }
 
 
-def output_folder(path: PathLike, name: str = "output") -> pathlib.Path:
+def output_folder(
+    path: PathLike, name: str = "output", what: str = "a folder"
+) -> pathlib.Path:
     """Returns the folder as a `Path`, made where it is missing, and writable.
 
     Args:
         path: Path of the folder.
         name: The argument that it is, for the error. Defaults to `"output"`.
+        what: What that argument is to be. Defaults to `"a folder"`.
 
     Raises:
         InputError: If it can't be made or written, or has no room left.
@@ -65,7 +71,7 @@ def output_folder(path: PathLike, name: str = "output") -> pathlib.Path:
             file.write(bytes(ROOM))
     except OSError as error:
         raise InputError(
-            f"`{name}` must be a folder that can be written. "
+            f"`{name}` must be {what} that can be written. "
             f"Received: {path} ({error.strerror})"
         ) from error
     return path
@@ -145,26 +151,36 @@ def output_file(
         InputError: If it can't be written, or is what must not be replaced.
     """
     given, path = path, pathlib.Path(os.path.realpath(path))
-    if path.is_dir():
-        raise InputError(f"`{name}` must be a file. Received: {given}, a folder")
+    if os.fspath(given) in ("", "-"):
+        raise InputError(f"`{name}` must be a file. Received: {os.fspath(given)!r}")
     # Where /dev/stdout leads to is a file at times, and open elsewhere.
     device = pathlib.Path(os.path.abspath(given)).parts[1:2] in (("dev",), ("proc",))
-    if device or (path.exists() and not path.is_file()):
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+        is_ours = not is_there or overwrite or _is_of_kind(path, kind)
+    except OSError as error:
+        raise InputError(
+            f"`{name}` must be a file that can be written. "
+            f"Received: {given} ({error.strerror})"
+        ) from error
+    if is_folder:
+        raise InputError(f"`{name}` must be a file. Received: {given}, a folder")
+    if device or (is_there and not path.is_file()):
         raise InputError(
             f"`{name}` must be a regular file. Received: {given}, a device or a pipe"
         )
-    if path.exists() and not overwrite and not _is_of_kind(path, kind):
+    if not is_ours:
         raise InputError(
             f"`{name}` must be a new file, or an older {kind} to replace. Received: "
             f"{given}, which is something else; --overwrite replaces it all the same"
         )
-    output_folder(path.parent, name)
+    output_folder(path.parent, name, "a file in a folder")
     return path
 
 
 def _is_of_kind(path: pathlib.Path, kind: str) -> bool:
     """Whether a file is empty, or what was written here before as that kind."""
-    if not path.stat().st_size:
+    if not path.is_file() or not path.stat().st_size:
         return True
     known = KINDS[kind]
     if isinstance(known, bytes):
@@ -187,7 +203,8 @@ def check_apart(
         inputs: Dict of the same.
 
     Raises:
-        InputError: If two of them are the same file.
+        InputError: If two of them are the same file, or one lies in a folder that is
+            read.
     """
     taken = {name: path for name, path in inputs.items() if path is not None}
     for name, path in outputs.items():
@@ -199,7 +216,17 @@ def check_apart(
                     f"`{name}` must be a file of its own. Received: {path}, which is "
                     f"that of {other}"
                 )
+            if other in inputs and not os.path.isfile(one) and _is_inside(path, one):
+                raise InputError(
+                    f"`{name}` must lie outside of what is read. Received: {path}, "
+                    f"in the folder of {other}"
+                )
         taken[name] = path
+
+
+def _is_inside(path: PathLike, folder: PathLike) -> bool:
+    inner, outer = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([inner, outer]) == outer
 
 
 def _are_same(a: PathLike, b: PathLike) -> bool:
@@ -226,6 +253,7 @@ def write_or_rescue(path: PathLike, write: Callable[[PathLike], None]) -> None:
         try:
             write(other)
         except OSError:  # There is no room anywhere.
+            other.parent.rmdir()
             raise error from None
         raise OSError(
             f"{path} can not be written any more ({error.strerror or error}); what was "
@@ -249,7 +277,7 @@ def replacing(path: PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`, which takes its place at the end."""
     path = pathlib.Path(path)
     # The suffixes stay, since Keras decides the format by them.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}.{path.name[-NAME:]}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -51,6 +51,13 @@ def _with_losses() -> Iterator[None]:
             if name.startswith("keras."):
                 del sys.modules[name]
         raise BackendError(line) from None
+    except ValueError as error:  # So Keras answers to a name that it does not know.
+        asked = os.environ.get("KERAS_BACKEND")
+        if asked is None or asked in BACKENDS or "backend" not in str(error):
+            raise
+        raise BackendError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {asked}"
+        ) from None
     _import_losses()
 
 

@@ -117,6 +117,8 @@ def _check_kind(path: str) -> None:
             )
     elif not os.path.isfile(path):
         received = "no file"
+    elif not os.access(path, os.R_OK):
+        received = "which may not be read"
     elif path.endswith(".weights.h5"):
         received = (
             "weights alone; build the model, load them into it, and save it as .keras"

@@ -53,9 +53,10 @@ def test_what_is_something_else_is_not_replaced(tmp_path, kind):
     assert files.output_file(path, kind) == path
     for other in (
         b"# notes",
-        b'{"name": "a package"}',
+        b'{"schema_version": 2, "services": []}',
+        b"attack,ensemble,engine,mine",
+        b"<html><title>Robustness of bridges</title>",
         b"PK\x03\x04 no zip",
-        b"<html>",
     ):
         path.write_bytes(other)
         with pytest.raises(InputError, match="`--x` must be .*older.*--overwrite"):
@@ -129,6 +130,37 @@ def test_outputs_are_apart_from_inputs_and_from_each_other(tmp_path):
         with pytest.raises(InputError, match="a file of its own"):
             files.check_apart(outputs, {"MODEL": model})
     files.check_apart({"output": tmp_path / "a", "html": None}, {"MODEL": model})
+
+
+def test_outputs_lie_outside_of_folders_that_are_read(tmp_path):
+    (tmp_path / "data" / "ape").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for folder, path in (
+        ("data", "data/ape/0.json"),
+        ("data", "data/new/0.json"),
+        ("data", "link/0.json"),
+        ("link", "data/0.json"),
+        ("data", "data/../data/x"),
+        ("state, not made yet", "state, not made yet/evaluation.json"),
+    ):
+        with pytest.raises(InputError, match="`out` must lie outside .* folder of in"):
+            files.check_apart({"out": tmp_path / path}, {"in": tmp_path / folder})
+    files.check_apart({"out": tmp_path / "data.json"}, {"in": tmp_path / "data"})
+
+
+def test_a_name_may_be_as_long_as_can_be(tmp_path):
+    path = tmp_path / ("b" * 250 + ".json")
+    assert files.output_file(path, "report") == path
+    files.write_text(path, "{}")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(InputError, match="`--x` must be a file .*too long"):
+        files.output_file(tmp_path / ("b" * 300), "report", "--x")
+
+
+@pytest.mark.parametrize("path", ["", "-"])
+def test_what_names_no_file(path):
+    with pytest.raises(InputError, match=f"Received: '{path}'"):
+        files.output_file(path, "report")
 
 
 def test_a_folder_is_claimed_for_its_settings(tmp_path):

@@ -269,6 +269,8 @@ def _refuse(
         "sigmoids": "; several sigmoids are no distribution over classes: take them "
         "off, and compile with a loss from logits",
     }.get(kind, "; take it off the last layer")
+    if name == "softmax" and kind != "twice":
+        advice = " over a single class, which is always 1; end in two, or one sigmoid"
     raise InputError(
         "`model` must end in logits or in softmax. "
         f"Received: model={model.name}, whose last layer {operation.name} has the "

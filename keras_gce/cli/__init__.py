@@ -23,6 +23,7 @@ from keras_gce.cli import (
     train,
     tune,
 )
+from keras_gce.cli.wording import in_options
 from keras_gce.errors import BackendError
 from keras_gce.progress import quiet
 
@@ -68,7 +69,7 @@ def _run(argv: Sequence[str]) -> int:
     # faster; it has to be set before TensorFlow is imported.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     noise.quiet_tensorflow()
-    with quiet(args.quiet):
+    with quiet(args.quiet), in_options(**args.options):
         return args.run(args) or 0
 
 
@@ -115,4 +116,5 @@ def _parser() -> options.Parser:
             action="store_true",
             help="no progress on stderr: only the result, and errors",
         )
+        options.name_options(one)
     return parser

@@ -60,7 +60,7 @@ def add_attacks(parser: options.Parser) -> None:
     )
     parser.add_argument(
         "--step-size",
-        type=options.number,
+        type=options.positive,
         help="their length of bim, pgd and mim, in the unit of the pixels",
     )
     parser.add_argument(
@@ -126,6 +126,8 @@ def attacks_of(
                 continue
             attack, settings = _kind(name, args, eps)
             own = {f.name for f in dataclasses.fields(attack)} & set(given)
+            if name == "fgsm":  # One whole step, whose engine may have a field for it.
+                own -= {"steps", "step_size"}
             used |= own
             attacks.append(attack(**settings, **{n: given[n] for n in own}))
         if source is not None:

@@ -4,6 +4,7 @@ import argparse
 
 from keras_gce.cli import options
 from keras_gce.cli.report import read
+from keras_gce.cli.wording import in_options
 
 __all__ = ["add", "run"]
 
@@ -25,4 +26,6 @@ def run(args: argparse.Namespace) -> None:
     a, b = read(args.a), read(args.b)
     from keras_gce.evaluation import compare
 
-    print(compare(a, b).to_markdown(), end="")
+    with in_options(report_a="A.json", report_b="B.json"):
+        compared = compare(a, b)
+    print(compared.to_markdown(), end="")

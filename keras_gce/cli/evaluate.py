@@ -1,6 +1,7 @@
 """`keras-gce evaluate`."""
 
 import argparse
+import contextlib
 import dataclasses
 import shlex
 import sys
@@ -72,17 +73,17 @@ def run(args: argparse.Namespace) -> int:
         args,
         {"--output": "report", "--html": "HTML report"}
         | {"--save-adversarial": "file of adversarial examples"},
-        {"MODEL": args.model, "--dataset": args.dataset, "--source": args.source}
-        | {f"--import {module}": module for module in args.imports},
+        views.inputs(args, MODEL=args.model, **{"--source": args.source})
+        | models.files_of(args),
     )
-    from keras_gce import evaluation, files
+    from keras_gce import evaluation
 
     # What an attack refuses is refused before anything is loaded.
     attacks_of(args)
     model = models.load(args, args.model)
     classifier = models.classifier_of(args, model)
     dataset = data.load(args, classifier)
-    source = models.load(args, args.source) if args.source else None
+    source = models.load(args, args.source, "`--source`") if args.source else None
     words = usual_for(args, classifier.num_classes)
     if words:
         progress.say(words)
@@ -110,11 +111,7 @@ def run(args: argparse.Namespace) -> int:
     # Before anything is printed, where a reader may have gone, and with the curves
     # again, which take their time.
     try:
-        if report.adversarial is not None:
-            files.write_or_rescue(
-                outputs["--save-adversarial"], report.adversarial.save
-            )
-        views.write(outputs, report, "--output", "--html")
+        views.write(outputs, report, "--output", "--html", "--save-adversarial")
     finally:
         print(report.to_markdown())
     if "--html" in outputs:
@@ -125,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{what} written to {path}")
     failed = gates.failures(report, args)
     for line in failed:
-        print(f"keras-gce: gate: {line}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # The code says it too.
+            print(f"keras-gce: gate: {line}", file=sys.stderr, flush=True)
     return gates.FAILED if failed else 0
 
 

@@ -56,6 +56,11 @@ def check_gates(args: argparse.Namespace) -> None:
             "Received: neither"
         )
     gated = (args.fail_under, args.fail_under_interval) != (None, None)
+    if gated and not max(args.eps):
+        raise InputError(
+            "`--fail-under` must have an --eps above 0, with which there is an attack. "
+            f"Received: --eps {','.join(map('{:g}'.format, args.eps))}"
+        )
     if gated and set(args.attacks) <= set(names.EPS_FREE_ATTACKS) and not args.source:
         raise InputError(
             "`--fail-under` must have an attack with a radius among --attacks. "
@@ -74,7 +79,7 @@ def failures(report: "RobustnessReport", args: argparse.Namespace) -> list[str]:
     worst, (low, _) = report.worst_case_accuracy, report.confidence_interval()
     least, of_interval = args.fail_under, args.fail_under_interval
     if of_interval is True:
-        least, of_interval = None, least
+        of_interval = least
     if least is not None and 100 * worst < least:
         lines.append(f"--fail-under {least:g}: the worst case is {worst:.2%}")
     if of_interval is not None and 100 * low < of_interval:

@@ -1,6 +1,7 @@
 """Models from the command line: the options to load one, and the loading."""
 
 import argparse
+import os
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ if TYPE_CHECKING:  # They bring Keras.
     from keras_gce.classifier import Classifier
     from keras_gce.cli.options import Parser
 
-__all__ = ["add_loading", "classifier_of", "load"]
+__all__ = ["add_loading", "classifier_of", "files_of", "load"]
 
 # Of a model that was saved before it was trained: nothing is trained here.
 OF_OPTIMIZER = "Skipping variable loading for optimizer"
@@ -38,18 +39,33 @@ def add_loading(parser: "Parser") -> None:
     )
 
 
-def load(args: argparse.Namespace, path: str) -> "keras.Model":
+def files_of(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the files of the modules that are to be imported, by what was typed."""
+    found = {}
+    for module in args.imports:
+        path = module if module.endswith(".py") else module.replace(".", os.sep)
+        for file in (path, f"{path}.py", os.path.join(path, "__init__.py")):
+            if os.path.isfile(file):
+                found[f"--import {module}"] = file
+    return found
+
+
+def load(args: argparse.Namespace, path: str, name: str = "MODEL") -> "keras.Model":
     """Loads a model; what Keras or the package warns of is a line on stderr.
 
     Args:
         args: The parsed arguments.
         path: Path of the model.
+        name: What it was given as, for the error. Defaults to `"MODEL"`.
     """
     from keras_gce import saving
 
     options = {"imports": "--import", "trust": "--trust-model"}
     with warnings.catch_warnings(record=True) as caught, in_options(**options):
-        model = saving.load_model(path, args.imports, args.trust_model)
+        try:
+            model = saving.load_model(path, args.imports, args.trust_model)
+        except InputError as error:
+            raise InputError(str(error).replace("MODEL", name, 1)) from error
     for warning in caught:
         text = " ".join(str(warning.message).split())
         if text.startswith(OF_OPTIMIZER):

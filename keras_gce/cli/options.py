@@ -3,7 +3,7 @@
 import argparse
 import fractions
 from collections.abc import Callable, Collection
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from keras_gce import names
 from keras_gce.errors import InputError
@@ -19,16 +19,24 @@ __all__ = [
     "add_recipe",
     "any_number",
     "count",
+    "name_options",
     "names_among",
     "number",
     "numbers",
     "percent",
+    "positive",
     "seed",
 ]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are those of all input: one line, without the usage."""
+    """A parser whose errors are those of all input: one line, without the usage.
+
+    Options have to be whole: the beginning of one may be another's in a later version.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raises an `InputError`."""
@@ -68,6 +76,17 @@ def add_command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def name_options(parser: Parser) -> None:
+    """Keeps what each argument is called on the command line, for errors."""
+    parser.set_defaults(
+        options={
+            action.dest: action.option_strings[-1]
+            for action in parser._actions
+            if action.option_strings
+        }
+    )
 
 
 def add_data_dir(parser: Parser) -> None:
@@ -126,6 +145,14 @@ def number(text: str) -> float:
     return value
 
 
+def positive(text: str) -> float:
+    """A number > 0."""
+    value = number(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"must be a number > 0. Received: {text}")
+    return value
+
+
 def numbers(text: str) -> list[float]:
     """Numbers >= 0, separated by commas."""
     given = _listed(text)
@@ -138,14 +165,16 @@ def numbers(text: str) -> list[float]:
 
 
 def percent(text: str) -> float:
-    """A number in [0, 100]: 40, or 40%."""
+    """A number in [0, 100]: 40, or 40%; below 1 with its sign, so that none is 1/3."""
+    given = text.strip()
     try:
-        value = number(text.strip().removesuffix("%"))
-    except argparse.ArgumentTypeError:
+        value = float(given.removesuffix("%"))
+    except ValueError:
         value = -1.0
-    if not 0 <= value <= 100:
+    if not 0 <= value <= 100 or (0 < value < 1 and not given.endswith("%")):
+        hint = f"; {given}% for less than one" if 0 < value < 1 else ""
         raise argparse.ArgumentTypeError(
-            f"must be a percentage in [0, 100]. Received: {text}"
+            f"must be a percentage in [0, 100], such as 40. Received: {text}{hint}"
         )
     return value
 

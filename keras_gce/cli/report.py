@@ -62,5 +62,6 @@ def read(path: str) -> "RobustnessReport":
         return RobustnessReport.from_json(text)
     except InputError as error:
         raise InputError(
-            f"REPORT must be the JSON file of a report. Received: {path}: {error}"
+            "REPORT must be the JSON file of a report. "
+            f"Received: {path}, which is {str(error).split('Received: ')[-1]}"
         ) from error

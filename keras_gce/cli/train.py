@@ -20,7 +20,7 @@ def add(commands: options.Commands) -> None:
         help="training loss",
     )
     parser.add_argument(
-        "--alpha", type=options.number, default=1 / 3, help="exponent of GCE"
+        "--alpha", type=options.number, help="exponent of GCE; without it 1/3"
     )
     options.add_recipe(parser)
     parser.add_argument(
@@ -46,14 +46,19 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"`--output` must end in .keras. Received: --output {args.output}"
         )
-    inputs = {"--dataset": args.dataset, "--checkpoint": args.checkpoint}
-    path = views.outputs(args, {"--output": "Keras model"}, inputs)["--output"]
+    if args.alpha is not None and args.loss != "guided_complement_entropy":
+        raise InputError(
+            "`--alpha` must be given with --loss guided_complement_entropy alone. "
+            f"Received: --loss {args.loss}"
+        )
+    kinds = {"--output": "Keras model"}
+    path = views.outputs(args, kinds, views.inputs(args))["--output"]
     from keras_gce import files, recipes, saving
 
     recipe = recipes.recipe_for(
         args.dataset,
         loss=args.loss,
-        alpha=args.alpha,
+        alpha=1 / 3 if args.alpha is None else args.alpha,
         model=args.model,
         epochs=args.epochs,
         batch_size=args.batch_size,

@@ -166,7 +166,7 @@ def _read(
     ]
     if given:
         raise InputError(
-            "`image_size` and `channels` are for a folder of images. "
+            f"`{given[0].partition('=')[0]}` must be given for a folder alone. "
             f"Received: name={name!r}, {', '.join(given)}"
         )
     if text == "digits":

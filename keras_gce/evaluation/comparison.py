@@ -6,7 +6,7 @@ from typing import Any
 from keras_gce.errors import InputError
 from keras_gce.evaluation.intervals import mcnemar
 from keras_gce.evaluation.report import RobustnessReport
-from keras_gce.evaluation.words import ball_text, budget_text, title
+from keras_gce.evaluation.words import ball_text, budget_text, cell, title
 
 __all__ = ["Comparison", "compare"]
 
@@ -23,6 +23,7 @@ class Comparison:
         only_b: Number of examples on which b alone is robust.
         p_value: Of the exact two-sided McNemar test.
         same_attacks: Whether both were attacked alike.
+        same_images: Whether both are known to be on the same images.
         rows: Tuple of (what was attacked with, accuracy of a, accuracy of b), the clean
             accuracies first; `None` for an attack that only the other had.
     """
@@ -36,6 +37,7 @@ class Comparison:
     only_b: int
     p_value: float
     same_attacks: bool
+    same_images: bool = True
     rows: tuple[tuple[str, float | None, float | None], ...] = ()
 
     @property
@@ -57,10 +59,19 @@ class Comparison:
                 "They were attacked differently: the difference is that of the "
                 "attacks, too."
             )
-        lines += ["", f"| accuracy % | {self.a} | {self.b} |", "|---|---|---|"]
+        if not self.same_images:
+            lines.append(
+                "One of the reports does not say which images it is of: whether they "
+                "are the same is not known."
+            )
+        lines += [
+            "",
+            f"| accuracy % | {cell(self.a)} | {cell(self.b)} |",
+            "|---|---|---|",
+        ]
         for name, *accuracies in self.rows:
             cells = ["–" if a is None else f"{100 * a:.2f}" for a in accuracies]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
+            lines.append(f"| {cell(name)} | {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
 
@@ -112,6 +123,7 @@ def compare(report_a: RobustnessReport, report_b: RobustnessReport) -> Compariso
         only_b=only_b,
         p_value=mcnemar(only_a, only_b),
         same_attacks=_attacks(report_a) == _attacks(report_b),
+        same_images=bool(data_a and data_b),
         rows=tuple(_rows(report_a, report_b)),
     )
 

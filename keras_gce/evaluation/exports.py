@@ -43,6 +43,9 @@ ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -122,7 +125,7 @@ def _caption(report: Any, several: bool) -> str:
         )
     flags = ", ".join(flag.name for flag in report.flags)
     threat_model = report.threat_model or "none named"
-    worst = "worst case" if report.has_radius else "left by attacks without a radius"
+    worst = "worst case" if report.has_radius else "share left (no radius)"
     return (
         f"Accuracy of {_escaped(title(report))} under attack{ball}; threat model "
         f"{_escaped(threat_model)}; {len(report.clean)} examples, 95\\% interval of "

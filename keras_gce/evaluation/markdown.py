@@ -5,7 +5,7 @@ from typing import Any
 from keras_gce.evaluation.advice import GUIDE
 from keras_gce.evaluation.results import AttackResult
 from keras_gce.evaluation.sanity import FIRST
-from keras_gce.evaluation.words import ball_text, budget_text, title
+from keras_gce.evaluation.words import ball_text, budget_text, cell, title
 
 __all__ = ["markdown"]
 
@@ -91,7 +91,7 @@ def _line(report: Any, row: AttackResult) -> str:
         "–" if row.median_l2 is None else f"{row.median_l2:.3f}",
         f"{row.seconds:.1f}",
     )
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell(text) for text in cells)} |"
 
 
 def _percent(share: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gce.errors import InputError
+from keras_gce.errors import InputError, one_line
 from keras_gce.evaluation.adversarial import AdversarialExamples
 from keras_gce.evaluation.advice import not_tried
 from keras_gce.evaluation.exports import as_csv, as_latex
@@ -15,7 +15,14 @@ from keras_gce.evaluation.markdown import markdown
 from keras_gce.evaluation.page import page
 from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
 from keras_gce.evaluation.sanity import FIRST
-from keras_gce.evaluation.schema import SCHEMA_VERSION, as_dict, fields_of, strict
+from keras_gce.evaluation.schema import (
+    SCHEMA_VERSION,
+    as_dict,
+    check,
+    fields_of,
+    no_constant,
+    strict,
+)
 
 __all__ = ["RobustnessReport"]
 
@@ -207,18 +214,20 @@ class RobustnessReport:
             InputError: If `text` is no report of a schema version known here.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_constant=no_constant)
             version = data["schema_version"]
             if version in range(1, SCHEMA_VERSION + 1):
-                return cls(**fields_of(data))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+                report = cls(**fields_of(data))
+                check(report.to_dict())
+                return report
+        except Exception as error:  # What damaged figures raise, wherever they are met.
             raise InputError(
                 "`text` must be the JSON of a report, whole. "
-                f"Received: {text[:60]!r} ({type(error).__name__}: {error})"
+                f"Received: {text[:60]!r} ({one_line(error, 200)})"
             ) from error
         raise InputError(
             f"`text` must be a report of schema version 1 to {SCHEMA_VERSION}. "
-            f"Received: schema_version={version}"
+            f"Received: schema_version={version!r}"
         )
 
     def to_dataframe(self) -> Any:

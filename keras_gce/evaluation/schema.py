@@ -5,14 +5,16 @@
 
 import base64
 import dataclasses
+import json
 import math
+import pathlib
 from typing import Any
 
 import numpy as np
 
 from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
 
-__all__ = ["SCHEMA_VERSION", "as_dict", "fields_of", "strict"]
+__all__ = ["SCHEMA_VERSION", "as_dict", "check", "fields_of", "no_constant", "strict"]
 
 SCHEMA_VERSION = 3
 IMAGES = ("clean", "adversarial", "difference")
@@ -69,6 +71,8 @@ def fields_of(data: dict[str, Any]) -> dict[str, Any]:
     """Returns the arguments of a `RobustnessReport` from what `as_dict` returned."""
     n = data["n_examples"]
     rows = [_unpack(row, n) for row in data["row_robust"]]
+    if len(rows) != len(data["results"]):
+        raise ValueError(f"{len(rows)} row_robust for {len(data['results'])} results")
     labels = data.get("labels")
     # Of version 1 the raised ones alone.
     checks = data["checks"] if "checks" in data else data["flags"]
@@ -89,6 +93,29 @@ def fields_of(data: dict[str, Any]) -> dict[str, Any]:
         "gallery": [_example(example) for example in data.get("gallery", [])],
         "setup": data.get("setup", {}),
     }
+
+
+def no_constant(text: str) -> None:
+    """Refuses NaN and Infinity, which Python's reader of JSON would take."""
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def check(data: dict[str, Any]) -> None:
+    """Refuses what `as_dict` returned of a report that was made of damaged parts.
+
+    Raises:
+        ValueError: If it is not as the JSON Schema says.
+    """
+    import jsonschema
+
+    path = pathlib.Path(__file__).with_name("report.schema.json")
+    validator = jsonschema.Draft202012Validator(json.loads(path.read_text()))
+    wrong = jsonschema.exceptions.best_match(validator.iter_errors(data))
+    if wrong is not None:
+        raise ValueError(f"{wrong.json_path}: {wrong.message[:120]}")
+    names, labels = data["class_names"], data["labels"]
+    if names and labels and _unpack_array(labels).max() >= len(names):
+        raise ValueError(f"{len(names)} class_names for labels beyond")
 
 
 def strict(value: Any) -> Any:

@@ -70,6 +70,8 @@ def _robust(report: Any, curves: list[Curve]) -> str:
         return "No attack was run."
     if not curves:
         left = images(round(report.worst_case_accuracy * n), n)
+        if report.has_radius:
+            return f"At eps 0, where nothing is attacked, {left}."
         distances = [row.mean_l2 for row in report.results if row.mean_l2 is not None]
         far = ""
         if distances:

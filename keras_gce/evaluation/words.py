@@ -10,6 +10,7 @@ __all__ = [
     "SIGNS",
     "ball_text",
     "budget_text",
+    "cell",
     "images",
     "inside",
     "interval_text",
@@ -97,6 +98,11 @@ def ball_text(report: Any, eps: float | None, norm: str | None = None) -> str:
         if k and abs(255 * eps - k) <= 1e-6 * k:
             text = f"{k}/255"
     return f"{text} ({norm})" if norm else text
+
+
+def cell(text: str) -> str:
+    """Returns text as a cell of a Markdown table."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def budget_text(report: Any, row: AttackResult) -> str:

@@ -1,4 +1,5 @@
 import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from keras_gce import cli, files, models, saving
 from keras_gce.attacks import AutoAttack
+from keras_gce.cli import views
 from keras_gce.cli.attack_options import attacks_of, usual_for
 from keras_gce.evaluation import RobustnessReport
 
@@ -71,8 +73,43 @@ def test_no_output_takes_the_place_of_something_else(saved, tmp_path, refused):
         assert f"`{option}` must be a new file, or an older" in line
     assert "regular file" in refused(*on_digits, "--output", "/dev/stdout")
     line = refused(*on_digits, "--checkpoint", str(tmp_path))
-    assert "`checkpoint` must be a new or an empty folder" in line
+    assert "`--checkpoint` must be a new or an empty folder" in line
     assert other.read_bytes() == before and notes.read_text() == "<p>of mine</p>"
+
+
+def test_no_output_lies_where_something_is_read(saved, tmp_path, refused, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/ape", "package"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "layers.py").write_text("")
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "tfds").mkdir()
+    np.savez(tmp_path / "tfds" / "mnist.npz", x=1)
+    evaluate = ["evaluate", saved, "--eps", "0.1", "--overwrite", "--output"]
+    for path, *options in (
+        ("data/ape/report.json", "--dataset", "data"),
+        ("state/evaluation.json", "--dataset", "digits", "--checkpoint", "state"),
+        ("same", "--dataset", "digits", "--checkpoint", "same"),
+        ("layers.py", "--dataset", "digits", "--import", "layers"),
+        ("package/__init__.py", "--dataset", "digits", "--import", "package"),
+        ("tfds/mnist.npz", "--dataset", "mnist", "--data-dir", "tfds"),
+    ):
+        line = refused(*evaluate, path, *options)
+        assert "`--output` must" in line and f"Received: {path}" in line
+    assert not (tmp_path / "state").exists() and not (tmp_path / "same").exists()
+    # What was a name of no folder may be one here.
+    (tmp_path / "digits").mkdir()
+    line = refused(*evaluate, "digits/r.json", "--dataset", "digits", "--attacks", "x")
+    assert "Received: x" in line
+
+
+def test_what_fails_does_not_keep_the_rest(report, tmp_path, monkeypatch):
+    """Of several files each is tried, and the first error is told."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    paths = {"--output": tmp_path / "gone" / "r.json", "--html": tmp_path / "r.html"}
+    with pytest.raises(OSError, match=r"gone/r\.json can not be written any more"):
+        views.write(paths, report, "--output", "--html")
+    assert paths["--html"].exists()
 
 
 def parsed(*options):
@@ -125,6 +162,9 @@ def test_settings_of_no_attack_are_refused(refused, saved):
         ("must be an integer >= 1. Received: 0", "--steps", "0"),
         ("Received: none", "--attacks", ","),
         ("each must be a finite number", "--eps", "0.1,x"),
+        ("must be a number > 0. Received: 0", "--step-size", "0"),
+        ("`--steps`", "--engine", "cleverhans", "--steps", "4"),
+        ("unrecognized arguments: --step 5", "--step", "5"),
     ):
         line = refused(*on_digits, "--attacks", "fgsm,noise", *options)
         assert received in line, line

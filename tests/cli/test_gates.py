@@ -42,6 +42,13 @@ def half(report):
             ["--fail-under-interval 41: the 95% interval of the worst case begins at "]
             + ["40.38%"],
         ),
+        (
+            ["--fail-under", "51", "--fail-under-interval"],
+            ["--fail-under 51: the worst case is 50.00%"]
+            + ["--fail-under-interval 51: the 95% interval of the worst case begins "]
+            + ["at 40.38%"],
+        ),
+        (["--fail-under", "0.4%", "--fail-under-interval", "1"], []),
         (["--fail-on-flag"], ["--fail-on-flag: zero_gradients"]),
         (["--fail-on-flag", "Zero-Gradients,"], ["--fail-on-flag: zero_gradients"]),
         (["--fail-on-flag", "logits_jump,nan_outputs"], []),
@@ -61,8 +68,12 @@ def test_both_gates_may_fail(half):
 def test_wrong_gates(refused, saved):
     on_digits = ["evaluate", saved, "--dataset", "digits", "--eps", "0.1"]
     for received, *options in (
-        ("a percentage in [0, 100]. Received: 101", "--fail-under", "101"),
-        ("a percentage in [0, 100]. Received: x", "--fail-under", "x"),
+        ("such as 40. Received: 101", "--fail-under", "101"),
+        ("Received: x", "--fail-under", "x"),
+        # Of who thinks in fractions.
+        ("Received: 0.4; 0.4% for less", "--fail-under", "0.4"),
+        ("Received: 1/3", "--fail-under", "1/3"),
+        ("an --eps above 0", "--fail-under", "5", "--eps", "0"),
         ("`--fail-under-interval` must have a percentage", "--fail-under-interval"),
         ("Received: masked", "--fail-on-flag", "masked"),
         ("a radius", "--fail-under", "5", "--attacks", "jsma"),

@@ -18,7 +18,7 @@ from keras_gce.cli import options
         (options.names_among(("ab", "c_d")), " AB, c-d,ab,", ["ab", "c_d"]),
         (options.numbers, "8/255, 0.1,", [8 / 255, 0.1]),
         (options.percent, "40%", 40.0),
-        (options.percent, "0.5", 0.5),
+        (options.percent, "0.5%", 0.5),
     ],
 )
 def test_types(kind, text, value):

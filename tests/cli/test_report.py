@@ -3,10 +3,12 @@
 import csv
 import dataclasses
 import io
+import pathlib
 
 import pytest
 
 from keras_gce import cli
+from keras_gce.evaluation import compare
 
 
 @pytest.fixture
@@ -71,8 +73,12 @@ def test_two_reports_side_by_side(files, report, capsys):
     assert "a.keras on digits (A)" in capsys.readouterr().out
 
 
-def test_wrong_input(files, refused, tmp_path):
+def test_wrong_input(files, refused, report, tmp_path):
     (tmp_path / "nonsense.json").write_text("{")
+    (tmp_path / "r1.json").write_text("{}")
+    few = dataclasses.replace(report, data="another")
+    other = str(tmp_path / "other.json")
+    pathlib.Path(other).write_text(few.to_json())
     (tmp_path / "blob.json").write_bytes(b"\xff\xfe")
     for received, *arguments in (
         ("none.json (No such file", "report", "none.json"),
@@ -80,9 +86,24 @@ def test_wrong_input(files, refused, tmp_path):
         ("no text", "report", str(tmp_path / "blob.json")),
         ("Is a directory", "report", str(tmp_path)),
         ("b.json", "compare", files[0], str(tmp_path / "none" / "b.json")),
+        ("r1.json, which is '{}'", "report", str(tmp_path / "r1.json")),
+        ("`A.json` and `B.json` must be on the same", "compare", files[0], other),
         ("that of REPORT", "report", files[0], "--csv", files[0]),
         ("older LaTeX report", "report", files[0], "--latex", files[1]),
         ("that of --html", "report", files[0], "--csv", "x", "--html", "x"),
     ):
         line = refused(*arguments)
         assert received in line, line
+
+
+def test_reports_that_do_not_know_their_images(files, report, capsys):
+    unknown = dataclasses.replace(report, data=None, labels=None)
+    pathlib.Path(files[1]).write_text(unknown.to_json())
+    assert cli.main(["compare", *files]) == 0
+    assert "whether they are the same is not known" in capsys.readouterr().out
+
+
+def test_a_name_that_markdown_reads_as_its_own(report):
+    made = dataclasses.replace(report, setup={"model": "a|b.keras"})
+    text = compare(made, report).to_markdown()
+    assert r"| accuracy % | a\|b.keras | small_cnn |" in text

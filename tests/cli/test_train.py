@@ -16,7 +16,8 @@ def test_wrong_input(refused, tmp_path):
         ("m.h5", "train", "--dataset", "digits", "--output", "m.h5"),
         ("0", *train, "--epochs", "0"),
         ("1/0", *train, "--alpha", "1/0"),
-        ("eps=0.1", *train, "--eps", "0.1"),
+        ("`--eps` and `--steps` are those of adv", *train, "--eps", "0.1"),
+        ("--loss cot", *train, "--loss", "cot", "--alpha", "1/3"),
         ("cot", *train, "--adversarial", "--loss", "cot"),
     ):
         line = refused(*arguments)

@@ -44,7 +44,7 @@ def test_nothing_has_a_radius(report):
     made = dataclasses.replace(
         report, results=[free], row_robust=report.row_robust[:1], checks=[]
     )
-    assert "left by attacks without a radius" in made.to_latex()
+    assert "95\\% interval of the share left (no radius)" in made.to_latex()
     assert "worst case" not in made.to_csv()
 
 

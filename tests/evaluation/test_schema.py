@@ -73,6 +73,26 @@ def test_broken_json_is_refused(report):
         data | {"clean": "AA=="},
         data | {"gallery": [{"clean": {"dtype": "uint8"}}]},
         [],
+        data | {"results": []},
+        data | {"row_robust": data["row_robust"][1:]},
+        data | {"class_names": ["zero"]},
+        data | {"class_names": 5},
+        data | {"setup": []},
+        data | {"setup": {"dataset": 3}},
+        data | {"versions": None},
+        data | {"threat_model": 3},
+        data | {"checks": [data["checks"][0] | {"value": "much"}]},
+        data | {"checks": [data["checks"][0] | {"value": float("nan")}]},
+        *(
+            data | {"results": [data["results"][0] | wrong, *data["results"][1:]]}
+            for wrong in (
+                {"seconds": None},
+                {"settings": None},
+                {"robust_accuracy": "0.4"},
+                {"robust_accuracy": 43.5},
+                {"eps": -1},
+            )
+        ),
     ):
         with pytest.raises(InputError, match="JSON of a report"):
             RobustnessReport.from_json(json.dumps(broken))
