@@ -166,7 +166,7 @@ def _read(
     ]
     if given:
         raise InputError(
-            f"`{given[0].partition('=')[0]}` must be given for a folder alone. "
+            f"`{given[0].partition('=')[0]}` is for a folder of images. "
             f"Received: name={name!r}, {', '.join(given)}"
         )
     if text == "digits":

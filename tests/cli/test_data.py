@@ -79,7 +79,7 @@ TUNE = ("tune", "--eps", "0.1", "--dataset")
         ("none.npz", "There is no file none.npz"),
         ("flat --image-size 0", "must be an integer >= 1. Received: 0"),
         ("flat --image-size 8 10 3", "--image-size (8, 10, 3)"),
-        ("alone.npz --image-size 8", "`--image-size` and"),
+        ("alone.npz --image-size 8", "`--image-size` is"),
         ("flat --image-size 4", "shape (12, 4, 4, 3)"),
         ("torn", "torn/bee/0.png (Unknown image file format"),
         ("flat/bee", "images beside each other"),

@@ -12,7 +12,7 @@ def test_wrong_input(refused, tmp_path):
     tune += ["--output", str(tmp_path / "search")]
     for received, *options in (
         ("Received: -1", "--alphas=-1,1/2"),
-        ("alphas=(0.5,)", "--alphas", "1/2", "--tuner", "bayesian"),
+        ("Received: --alphas (0.5,)", "--alphas", "1/2", "--tuner", "bayesian"),
         ("'annealing'", "--tuner", "annealing"),
     ):
         line = refused(*tune, *options)

@@ -221,7 +221,7 @@ def test_refuses(kind, received, folder):
 def test_refuses_options(options, received, made):
     with pytest.raises(InputError, match=re.escape(f"Received: {received}")):
         datasets.load(made, **options)
-    with pytest.raises(InputError, match="are for a folder of images"):
+    with pytest.raises(InputError, match="is for a folder of images"):
         datasets.load("digits", **options)
 
 
