@@ -92,7 +92,7 @@ def test_figure4_trains_adversarially(tmp_path, few):
         (["figure3", "--data-dir", "data"], "`--data-dir`: figure3"),
         (["figure1", "--dataset", "digits", "--attacks", "fgsm"], "Received: fgsm"),
         (["figure4", "--dataset", "digits", "--engine", "keras_gce"], "`--engine`"),
-        (["figure1", "--dataset", "digits", "--examples", "3"], "examples=3"),
+        (["figure1", "--dataset", "digits", "--examples", "3"], "--examples 3"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(arguments, received, capsys, tmp_path):
