@@ -129,9 +129,10 @@ def diagnose(
             "random_directions_beat_gradient",
             {"": astray(classifier, x, y, pgd)},
             ASTRAY,
-            "On {value:.1%} of the images one of four random steps of length eps does "
-            "more than a step along the gradient: the gradient is not that of the "
-            "classes. Run Square with more queries, and transfer from another model.",
+            "On {value:.1%} of the images one of four random steps, be they of eps or "
+            "of a quarter of it, does more than a step along the gradient: that is not "
+            "the gradient of the classes. Run Square with more queries, and transfer "
+            "from another model.",
             TRAMER,
         ),
         flag_of(
