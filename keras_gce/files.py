@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -276,8 +277,9 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 def replacing(path: PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`, which takes its place at the end."""
     path = pathlib.Path(path)
-    # The suffixes stay, since Keras decides the format by them.
-    temporary = path.with_name(f".{os.getpid()}.{path.name[-NAME:]}")
+    # The suffixes stay, since Keras decides the format by them. Machines that share a
+    # folder may write a file at once, under one process id.
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name[-NAME:]}")
     try:
         yield temporary
         os.replace(temporary, path)

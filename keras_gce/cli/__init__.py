@@ -16,6 +16,7 @@ from keras_gce.cli import (
     completion,
     demo,
     evaluate,
+    merge,
     noise,
     options,
     report,
@@ -29,7 +30,7 @@ from keras_gce.progress import quiet
 
 __all__ = ["main"]
 
-COMMANDS = (demo, train, evaluate, report, compare, reproduce, tune)
+COMMANDS = (demo, train, evaluate, merge, report, compare, reproduce, tune)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

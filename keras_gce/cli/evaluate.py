@@ -52,6 +52,13 @@ def add(commands: options.Commands) -> None:
     parser.add_argument(
         "--batch-size", type=options.count, default=500, help="images at once"
     )
+    parser.add_argument(
+        "--part",
+        type=options.part,
+        metavar="I/N",
+        help="the I-th of N parts of the test images, which `merge` makes one report; "
+        "a part is of whole batches",
+    )
     parser.add_argument("--checkpoint", help="folder where a killed evaluation resumes")
     parser.add_argument("--output", metavar="REPORT.json", help="the report to write")
     parser.add_argument(
@@ -97,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint,
         bounds=args.bounds,
         keep_adversarial=args.save_adversarial is not None,
+        part=args.part,
     )
     told = {
         "command": shlex.join(["keras-gce", *args.argv]),
@@ -114,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
         views.write(outputs, report, "--output", "--html", "--save-adversarial")
     finally:
         print(report.to_markdown())
-    if "--html" in outputs:
+    # Curves are of the first images, in whichever part these are.
+    if "--html" in outputs and args.part is None:
         report = _with_curves(report, model, test, args)
         views.write(outputs, report, "--output", "--html")
     for name, path in outputs.items():

@@ -23,6 +23,7 @@ __all__ = [
     "names_among",
     "number",
     "numbers",
+    "part",
     "percent",
     "positive",
     "seed",
@@ -177,6 +178,16 @@ def percent(text: str) -> float:
             f"must be a percentage in [0, 100], such as 40. Received: {text}{hint}"
         )
     return value
+
+
+def part(text: str) -> tuple[int, int]:
+    """The I-th of N parts, I/N: 2/7."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(
+            f"must be I/N, the I-th of N parts, such as 2/7. Received: {text}"
+        )
+    return int(number), int(of)
 
 
 def any_number(text: str) -> float:

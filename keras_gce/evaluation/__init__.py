@@ -8,8 +8,15 @@ from keras_gce.evaluation.comparison import Comparison, compare
 from keras_gce.evaluation.curves import accuracy_curves
 from keras_gce.evaluation.diagnostics import diagnose
 from keras_gce.evaluation.evaluator import evaluate
+from keras_gce.evaluation.merging import merge
 from keras_gce.evaluation.report import RobustnessReport
-from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
+from keras_gce.evaluation.results import (
+    AttackResult,
+    Curve,
+    Flag,
+    GalleryExample,
+    Part,
+)
 from keras_gce.evaluation.threat_models import THREAT_MODELS
 
 __all__ = [
@@ -20,11 +27,13 @@ __all__ = [
     "Curve",
     "Flag",
     "GalleryExample",
+    "Part",
     "RobustnessReport",
     "accuracy_curves",
     "compare",
     "diagnose",
     "evaluate",
+    "merge",
     "paper_attacks",
 ]
 

@@ -14,8 +14,8 @@ from keras_gce.errors import InputError
 __all__ = ["Checkpoint"]
 
 # Counts what a finished batch holds. 4: its examples' indices; the fingerprint knows
-# the training loss.
-FORMAT = 4
+# the training loss. 5: a batch is of a stretch of places.
+FORMAT = 5
 META = "evaluation.json"
 
 

@@ -100,6 +100,11 @@ def compare(report_a: RobustnessReport, report_b: RobustnessReport) -> Compariso
         InputError: If the images are not the same.
     """
     n_a, n_b = len(report_a.clean), len(report_b.clean)
+    if _places(report_a) != _places(report_b):
+        raise InputError(
+            "`report_a` and `report_b` must be of all images, or of the same part of "
+            f"them. Received: {title(report_a)} and {title(report_b)}"
+        )
     # Reports of schema version 1 do not know their images.
     data_a, data_b = report_a.data, report_b.data
     if n_a != n_b or (data_a and data_b and data_a != data_b):
@@ -126,6 +131,11 @@ def compare(report_a: RobustnessReport, report_b: RobustnessReport) -> Compariso
         same_images=bool(data_a and data_b),
         rows=tuple(_rows(report_a, report_b)),
     )
+
+
+def _places(report: RobustnessReport) -> list[int] | None:
+    """Which of all images a report of a part is of."""
+    return None if report.part is None else report.part.index.tolist()
 
 
 def _rows(

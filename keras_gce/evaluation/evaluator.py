@@ -9,16 +9,22 @@ import numpy as np
 
 from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_integer
-from keras_gce.classifier import Classifier, is_right
+from keras_gce.classifier import Classifier, is_finite, is_right
 from keras_gce.evaluation.adversarial import adversarial_examples
 from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.diagnostics import diagnose
 from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.gallery import gallery
-from keras_gce.evaluation.gradients import gradient_checks, no_gradient_beside
+from keras_gce.evaluation.gradients import (
+    gradient_counts,
+    gradient_flags,
+    no_gradient_beside,
+)
 from keras_gce.evaluation.images import data_arrays
+from keras_gce.evaluation.parts import places_of
 from keras_gce.evaluation.plan import Plan, make_plan
 from keras_gce.evaluation.record import (
+    arrays_of,
     found_examples,
     results_of,
     settings_of,
@@ -26,7 +32,7 @@ from keras_gce.evaluation.record import (
     versions,
 )
 from keras_gce.evaluation.report import RobustnessReport
-from keras_gce.evaluation.results import Flag
+from keras_gce.evaluation.results import Flag, Part
 from keras_gce.evaluation.run import run_plan
 from keras_gce.evaluation.sanity import is_constant, sanity_checks
 from keras_gce.files import PathLike
@@ -48,6 +54,7 @@ def evaluate(
     diagnostics: bool = True,
     bounds: tuple[float, float] | None = None,
     keep_adversarial: bool = False,
+    part: tuple[int, int] | None = None,
 ) -> RobustnessReport:
     """Attacks a model and reports what is left of its accuracy.
 
@@ -71,7 +78,7 @@ def evaluate(
     that place; where it can't be had there either, an attack without the gradient
     (Square with 500 queries, or random noise) is added to each ball that has none. What
     is random is decided by the attack's seed (0 where it is `None`) and the number of
-    the batch.
+    the batch: which `batch_size` places of the test set it is of.
 
     Example:
 
@@ -111,6 +118,9 @@ def evaluate(
             brought there. Defaults to `None`: each attack's own.
         keep_adversarial: Whether the report keeps what broke each image, in
             `.adversarial`. Defaults to `False`.
+        part: (i, n) for the i-th of n parts of `data`, i from 1 to n, on a machine of
+            its own: every n-th batch. `merge` makes the whole of the n reports.
+            Diagnostics run in part 1 alone. Defaults to `None`: all of `data`.
 
     Returns:
         A `RobustnessReport`.
@@ -122,34 +132,42 @@ def evaluate(
     classifier = Classifier.of(model)
     plan = make_plan(attacks, threat_model, classifier, bounds, worst_case_only)
     x, y = check_data(classifier, plan, data)
-    saved = None
-    if checkpoint:
+    own = places_of(part, len(x), batch_size)
+    digest, saved = "", None
+    if checkpoint or part:
         digest = _fingerprint(classifier, plan, x, y, batch_size)
+    if checkpoint:
         saved = Checkpoint(checkpoint, digest)
+    # What is attacked, and counted; attacks know each example by its place in `x`.
+    own_x, own_y = x[own], y[own]
     with bar("looking at the gradients", show=progress):
-        z = classifier.predict(x, batch_size)
-        clean = is_right(z, y)
-        checks = _gradient_checks(classifier, plan, x[clean], y[clean], z)
+        z = classifier.predict(own_x, batch_size)
+        clean = is_right(z, own_y)
+        gradients = _gradients(classifier, plan, own_x[clean], own_y[clean], z)
+        checks = gradient_flags(gradients, int(clean.sum()))
     classifier.nan_gradients = any(
         check.name == "nan_gradients" and check.raised for check in checks
     )
     if classifier.nan_gradients and no_gradient_beside(
-        classifier, x[clean], y[clean], plan.attacks[0].bounds
+        classifier, own_x[clean], own_y[clean], plan.attacks[0].bounds
     ):
         plan = plan.with_black_boxes(x.shape[1:])
 
     outcomes = run_plan(
-        plan, classifier, x, y, clean, batch_size, saved, progress, keep_adversarial
+        *(plan, classifier, x, y, _at(own, clean, len(x))),
+        *(batch_size, saved, progress, keep_adversarial),
     )
 
-    results = results_of(plan, outcomes, clean)
-    row_robust = np.array([outcome.robust for outcome in outcomes])
-    first = sanity_checks(classifier, x, y, z, outcomes, plan)
-    if diagnostics:
+    rows = [arrays_of(outcome, own) for outcome in outcomes]
+    row_robust = np.array([outcome.robust[own] for outcome in outcomes])
+    results = results_of(plan, outcomes, rows, row_robust, clean)
+    first = sanity_checks(classifier, own_x, own_y, z, rows, plan)
+    if diagnostics and (part is None or part[0] == 1):
         with bar("looking for masked gradients", show=progress):
-            checks = _worse(checks, _diagnosed(classifier, x, y, plan, row_robust))
+            signs = _diagnosed(classifier, own_x, own_y, plan, row_robust)
+            checks = _worse(checks, signs)
+    opens = [row.opens for row in plan.rows]
     if not worst_case_only:
-        opens = [row.opens for row in plan.rows]
         checks = row_checks(results, row_robust, clean, opens) + checks
     report = RobustnessReport(
         model=classifier.name,
@@ -161,11 +179,26 @@ def evaluate(
         skipped=plan.skipped,
         worst_case_only=worst_case_only,
         versions=versions(plan),
-        labels=y,
+        labels=own_y,
         data=fingerprint(x, y)[:16],
         setup=setup(),
         adversarial=adversarial_examples(outcomes, results, x, y)
         if keep_adversarial
+        else None,
+        part=Part(
+            number=int(part[0]),
+            of=int(part[1]),
+            n_whole=len(x),
+            index=np.arange(len(x))[own],
+            batch_size=int(batch_size),
+            num_classes=classifier.num_classes,
+            fingerprint=digest,
+            finite=is_finite(z),
+            gradients=gradients,
+            opens=opens,
+            rows=rows,
+        )
+        if part
         else None,
     )
     pictures = gallery(
@@ -174,18 +207,25 @@ def evaluate(
         y,
         plan.attacks[0].bounds,
         classifier.data_format,
-        left=report.robust,
+        left=_at(own, report.robust, len(x)),
     )
     return dataclasses.replace(report, gallery=pictures)
 
 
-def _gradient_checks(
+def _at(own: np.ndarray | slice, flags: np.ndarray, count: int) -> np.ndarray:
+    """What is true of a part's examples, of all examples: nowhere else."""
+    whole = np.zeros(count, bool)
+    whole[own] = flags
+    return whole
+
+
+def _gradients(
     classifier: Classifier, plan: Plan, x: np.ndarray, y: np.ndarray, z: np.ndarray
-) -> list[Flag]:
-    """Looks at the gradients that the attacks of a plan follow, on all examples."""
+) -> dict[str, list[int]]:
+    """Looks at the gradients that the attacks of a plan follow; `gradient_counts`."""
     asking = [attack for attack in plan.attacks if attack.needs_gradient]
     if not asking or is_constant(z):
-        return []
+        return {}
     losses: list[Any] = []
     for attack in asking:
         loss = "crossentropy" if attack.loss is None else attack.loss
@@ -193,7 +233,7 @@ def _gradient_checks(
             loss = "crossentropy"
         if loss not in losses:
             losses.append(loss)
-    return gradient_checks(classifier, x, y, losses)
+    return gradient_counts(classifier, x, y, losses)
 
 
 def _diagnosed(
@@ -223,15 +263,10 @@ def _diagnosed(
 
 def _worse(checks: Sequence[Flag], signs: Sequence[Flag]) -> list[Flag]:
     """Of checks by the same name, on all examples and on some, the higher figure."""
-
-    def figure(check: Flag) -> float:
-        # What could not be measured is worse than any measure.
-        return np.inf if check.value is None else check.value
-
     by_name = {check.name: check for check in signs}
     for check in checks:
         other = by_name.get(check.name)
-        if other is None or figure(check) >= figure(other):
+        if other is None or check.figure >= other.figure:
             by_name[check.name] = check
     return list(by_name.values())
 
@@ -262,5 +297,6 @@ def _fingerprint(
         "rows": rows,
         "batch_size": batch_size,
         "worst_case_only": plan.worst_case_only,
+        "threat_model": plan.threat_model,
     }
     return fingerprint(x, y, classifier.fingerprint(), settings)

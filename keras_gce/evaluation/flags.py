@@ -7,7 +7,16 @@ import numpy as np
 
 from keras_gce.evaluation.results import AttackResult, Flag, measured
 
-__all__ = ["row_checks"]
+__all__ = ["ROW_CHECKS", "row_checks"]
+
+# What `row_checks` looks for.
+ROW_CHECKS = (
+    "training_loss_hides",
+    "one_step_beats_iterative",
+    "one_step_does_nothing",
+    "larger_eps_is_weaker",
+    "black_box_beats_white_box",
+)
 
 # Accuracy; the gap between two attacks that is more than their noise. The authors of
 # AutoAttack warn where Square gains 0.002, as it does on models trained with PGD on

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_gce.evaluation.results import GalleryExample
 
-__all__ = ["SIZE", "gallery"]
+__all__ = ["LEFT", "SIZE", "gallery"]
 
 # Most images that attacks broke, and most that they left.
 SIZE, LEFT = 8, 4

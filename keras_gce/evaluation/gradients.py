@@ -17,6 +17,8 @@ __all__ = [
     "ATHALYE",
     "flag_of",
     "gradient_checks",
+    "gradient_counts",
+    "gradient_flags",
     "losses_and_gradients",
     "nan_gradients",
     "no_gradient_beside",
@@ -36,26 +38,52 @@ def gradient_checks(
     losses: Sequence[Any] = ("crossentropy",),
 ) -> list[Flag]:
     """Returns the `Flag`s of input gradients that are exactly 0, or not finite."""
-    if not len(x):
-        return []
-    zeros: dict[str, float] = {}
-    nans: dict[str, float] = {}
-    for loss in losses:
+    return gradient_flags(gradient_counts(classifier, x, y, losses), len(x))
+
+
+def gradient_counts(
+    classifier: Classifier,
+    x: np.ndarray,
+    y: np.ndarray,
+    losses: Sequence[Any],
+) -> dict[str, list[int]]:
+    """Returns how many input gradients are exactly 0, and how many not finite.
+
+    Returns:
+        Dict of a loss -> these two numbers; empty where there are no examples.
+    """
+    counts: dict[str, list[int]] = {}
+    for loss in losses if len(x) else ():
         _, zero, nan = losses_and_gradients(classifier, x, y, loss)
         label = loss_label(loss)
-        zeros[label] = max(float(zero.mean()), zeros.get(label, 0.0))
-        nans[label] = max(float(nan.mean()), nans.get(label, 0.0))
+        before = counts.get(label, [0, 0])
+        counts[label] = [
+            max(int(zero.sum()), before[0]),
+            max(int(nan.sum()), before[1]),
+        ]
+    return counts
+
+
+def gradient_flags(counts: dict[str, list[int]], n: int) -> list[Flag]:
+    """Returns the `Flag`s of input gradients that were counted.
+
+    Args:
+        counts: What `gradient_counts` returned.
+        n: The number of examples.
+    """
+    if not counts:
+        return []
     return [
         flag_of(
             "zero_gradients",
-            zeros,
+            {loss: zero / n for loss, (zero, _) in counts.items()},
             ZERO_GRADIENTS,
             "{value:.1%} of the images right before have an input gradient of exactly "
             "0 through {loss}, so gradient attacks cannot move them: masked gradients. "
             "Look at the margin loss, and run Square.",
             ATHALYE,
         ),
-        nan_gradients(nans),
+        nan_gradients({loss: nan / n for loss, (_, nan) in counts.items()}),
     ]
 
 

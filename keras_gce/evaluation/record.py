@@ -12,12 +12,14 @@ import numpy as np
 from keras_gce.attacks.base import Attack
 from keras_gce.evaluation.gallery import SIZE
 from keras_gce.evaluation.hardware import hardware
-from keras_gce.evaluation.plan import Plan, Row
-from keras_gce.evaluation.results import AttackResult
+from keras_gce.evaluation.plan import Plan
+from keras_gce.evaluation.results import AttackResult, RowArrays
 from keras_gce.evaluation.run import Outcome
 from keras_gce.fingerprint import fingerprint
 
 __all__ = [
+    "arrays_of",
+    "figures_of",
     "found_examples",
     "loss_label",
     "results_of",
@@ -28,36 +30,85 @@ __all__ = [
 
 
 def results_of(
-    plan: Plan, outcomes: Sequence[Outcome], clean: np.ndarray
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    rows: Sequence[RowArrays],
+    robust: np.ndarray,
+    clean: np.ndarray,
 ) -> list[AttackResult]:
-    """Returns a list of `AttackResult`, one for each row of a plan."""
+    """Returns a list of `AttackResult`, one for each row of a plan.
+
+    Args:
+        plan: The `Plan`.
+        outcomes: List of `Outcome`, one for each row.
+        rows: List of their `RowArrays`.
+        robust: Boolean array of shape `(rows, N)`: which examples are right after each.
+        clean: Boolean array of shape `(N,)`: which are right before.
+    """
     return [
-        _result(row, outcome, clean)
-        for row, outcome in zip(plan.rows, outcomes, strict=True)
+        AttackResult(
+            name=row.attack.name,
+            engine=row.attack.engine,
+            loss=loss_label(row.attack.loss),
+            eps=row.attack.eps,
+            norm=row.attack.norm,
+            seconds=outcome.seconds,
+            settings=settings_of(row.attack),
+            ensemble=row.ensemble,
+            **figures_of(clean, right, arrays),
+        )
+        for row, outcome, arrays, right in zip(
+            plan.rows, outcomes, rows, robust, strict=True
+        )
     ]
 
 
-def _result(row: Row, outcome: Outcome, clean: np.ndarray) -> AttackResult:
-    attack = row.attack
-    won = outcome.column("reached", bool)
-    l0, l2 = outcome.column("l0", int)[won], outcome.column("l2")[won]
-    return AttackResult(
-        name=attack.name,
-        engine=attack.engine,
-        loss=loss_label(attack.loss),
-        eps=attack.eps,
-        norm=attack.norm,
-        n_examples=len(clean),
-        clean_accuracy=float(clean.mean()),
-        robust_accuracy=float(outcome.robust.mean()),
-        success_rate=float(won.mean()) if len(won) else None,
-        mean_l0=float(l0.mean()) if won.any() else None,
-        mean_l2=float(l2.mean()) if won.any() else None,
-        median_l2=float(np.median(l2)) if won.any() else None,
-        max_linf=float(outcome.column("linf").max(initial=0.0)),
-        seconds=outcome.seconds,
-        settings=settings_of(attack),
-        ensemble=row.ensemble,
+def figures_of(
+    clean: np.ndarray, robust: np.ndarray, arrays: RowArrays
+) -> dict[str, Any]:
+    """Returns the figures of a row, as the arguments of an `AttackResult`.
+
+    Args:
+        clean: Boolean array of shape `(N,)`: which examples are right before.
+        robust: Boolean array of shape `(N,)`: which are right after.
+        arrays: What the row did to each.
+    """
+    attacked = arrays.attacked
+    won = arrays.reached[attacked]
+    l0, l2 = arrays.l0[attacked][won], arrays.l2[attacked][won]
+    return {
+        "n_examples": len(clean),
+        "clean_accuracy": float(clean.mean()),
+        "robust_accuracy": float(robust.mean()),
+        "success_rate": float(won.mean()) if len(won) else None,
+        "mean_l0": float(l0.mean()) if won.any() else None,
+        "mean_l2": float(l2.mean()) if won.any() else None,
+        "median_l2": float(np.median(l2)) if won.any() else None,
+        "max_linf": float(arrays.linf[attacked].max(initial=0.0)),
+    }
+
+
+def arrays_of(outcome: Outcome, own: np.ndarray | slice) -> RowArrays:
+    """Returns what a row did to each example of a part, or of the whole.
+
+    Args:
+        outcome: What the row did, with the examples' places in the whole.
+        own: The places of the part; see `places_of`.
+    """
+    index = outcome.column("index", int)
+
+    def column(values: np.ndarray, kind: str, elsewhere: float = 0) -> np.ndarray:
+        whole = np.full(len(outcome.robust), elsewhere, kind)
+        whole[index] = values
+        return whole[own]
+
+    return RowArrays(
+        attacked=column(np.ones(len(index)), "bool"),
+        reached=column(outcome.column("reached"), "bool"),
+        finite=column(outcome.column("finite"), "bool", True),
+        l0=column(outcome.column("l0"), "int32"),
+        l2=column(outcome.column("l2"), "float32"),
+        linf=column(outcome.column("linf"), "float32"),
     )
 
 

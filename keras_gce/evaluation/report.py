@@ -13,7 +13,13 @@ from keras_gce.evaluation.exports import as_csv, as_latex
 from keras_gce.evaluation.intervals import wilson_interval
 from keras_gce.evaluation.markdown import markdown
 from keras_gce.evaluation.page import page
-from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
+from keras_gce.evaluation.results import (
+    AttackResult,
+    Curve,
+    Flag,
+    GalleryExample,
+    Part,
+)
 from keras_gce.evaluation.sanity import FIRST
 from keras_gce.evaluation.schema import (
     SCHEMA_VERSION,
@@ -44,13 +50,16 @@ class RobustnessReport:
         labels: Integers of shape `(N,)`, the classes; `None` in a report of schema
             version 1.
         class_names: List of the names of the classes, or `None`.
-        data: A digest of the images and labels, or `None`.
+        data: A digest of the images and labels, or `None`; of a part that of the whole
+            test set.
         curves: List of `Curve`; see `accuracy_curves`.
         gallery: List of `GalleryExample`.
         setup: Dict of text: the hardware, the date and, from the command line, the
             command, the model's file and the dataset ("command", "model", "dataset").
         adversarial: What broke each image, where it was kept; not in the JSON. `None`
             elsewhere.
+        part: Which part of the test set it is of, alone; see `merge`. `None`: all of
+            it.
     """
 
     model: str
@@ -69,6 +78,7 @@ class RobustnessReport:
     gallery: list[GalleryExample] = dataclasses.field(default_factory=list)
     setup: dict[str, str] = dataclasses.field(default_factory=dict)
     adversarial: AdversarialExamples | None = None
+    part: Part | None = None
 
     @property
     def flags(self) -> list[Flag]:

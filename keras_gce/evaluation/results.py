@@ -8,7 +8,15 @@ import numpy as np
 
 from keras_gce.evaluation.intervals import wilson_interval
 
-__all__ = ["AttackResult", "Curve", "Flag", "GalleryExample", "measured"]
+__all__ = [
+    "AttackResult",
+    "Curve",
+    "Flag",
+    "GalleryExample",
+    "Part",
+    "RowArrays",
+    "measured",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +98,11 @@ class Flag:
         # So, since NaN compares as false: what can't be told has not been passed.
         return self.value is None or not self.value <= self.threshold
 
+    @property
+    def figure(self) -> float:
+        """The value to compare by: what could not be measured is worse than any."""
+        return math.inf if self.value is None else self.value
+
 
 def measured(
     name: str, value: float, threshold: float, message: str, reference: str
@@ -141,7 +154,7 @@ class GalleryExample:
     """An image and its adversarial example, to look at, or one that attacks left.
 
     Args:
-        index: Which of the examples it is.
+        index: Which of the examples it is: its place in the whole test set.
         row: The number of the result whose attack made it; 0 for one that was left.
         label: Its class.
         before: The class that the model gave it.
@@ -168,3 +181,56 @@ class GalleryExample:
     def left(self) -> bool:
         """Whether it is an image that all attacks left right."""
         return self.after == self.label
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RowArrays:
+    """What a row did to each of N examples: what its figures are computed from.
+
+    Args:
+        attacked: Boolean array of shape `(N,)`: which were attacked.
+        reached: Boolean array: on which the attack reached its goal.
+        finite: Boolean array: whose logits were finite after it, or not attacked.
+        l0: Integers: how many features it changed.
+        l2: Floats: how far it went.
+        linf: Floats: the greatest change of a feature.
+    """
+
+    attacked: np.ndarray
+    reached: np.ndarray
+    finite: np.ndarray
+    l0: np.ndarray
+    l2: np.ndarray
+    linf: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """Which part of an evaluation a report is of, and what `merge` needs of it.
+
+    Args:
+        number: Which part it is, from 1 on.
+        of: How many parts there are.
+        n_whole: Number of examples of the whole test set.
+        index: Integers of shape `(N,)`: the places of its examples there.
+        batch_size: Most images attacked at once, which decides the parts.
+        num_classes: Number of classes of the model.
+        fingerprint: A digest of the model, the attacks, the settings and all data.
+        finite: Boolean array: whose logits are finite before any attack.
+        gradients: Dict of a loss -> how many input gradients through it are exactly 0,
+            and how many not finite, of the examples that are right.
+        opens: For each row whether it attacked all examples that are right.
+        rows: List of `RowArrays`, one for each row.
+    """
+
+    number: int
+    of: int
+    n_whole: int
+    index: np.ndarray
+    batch_size: int
+    num_classes: int
+    fingerprint: str
+    finite: np.ndarray
+    gradients: dict[str, list[int]]
+    opens: list[bool]
+    rows: list[RowArrays]

@@ -1,7 +1,8 @@
-"""The attacks of a plan, run on all examples."""
+"""The attacks of a plan, run on examples in stretches of their places."""
 
 import dataclasses
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class Outcome:
 
     Args:
         robust: Boolean array: which of all examples are right before and after it.
-        batches: List of dicts of arrays, one for each batch of attacked examples.
+        batches: List of dicts of arrays, one for each batch of attacked examples, in
+            the order of their places; "index" is these.
     """
 
     robust: np.ndarray
@@ -54,12 +56,16 @@ def run_plan(
 ) -> list[Outcome]:
     """Runs the attacks of a plan on the examples that are right.
 
+    A batch is what is to be attacked of a stretch of `batch_size` places, whose number
+    decides its seed: what one gives depends on nothing outside of it, and a part of the
+    stretches gives the same as all do there.
+
     Args:
         plan: A `Plan`.
         classifier: The `Classifier` of the model.
         x: Checked images of shape `(N, ...)`.
         y: Their classes, of shape `(N,)`.
-        clean: Boolean array: which are right before.
+        clean: Boolean array: which are right before, and to be attacked.
         batch_size: Most images attacked at once. Defaults to 500.
         checkpoint: A `Checkpoint` of finished batches. Defaults to `None`.
         progress: Whether to show a progress bar on stderr. Defaults to `False`.
@@ -92,7 +98,7 @@ def run_plan(
             robust, parts, todo = np.zeros(len(x), bool), [], before.copy()
             name = f"attack {number + 1}/{len(plan.rows)}, {_name(row)}"
             count = int(before.sum())
-            for batch, index in enumerate(batches(np.flatnonzero(before), batch_size)):
+            for batch, index in _stretches(before, batch_size):
                 part = checkpoint.load(number, batch, index) if checkpoint else None
                 wanted, made = ~kept[index] & counts, 0.0
                 if part is None or not _holds(part, wanted):
@@ -121,6 +127,14 @@ def run_plan(
             effort.learn(row, robust | ~before)
             outcomes.append(Outcome(robust=robust, batches=parts))
     return outcomes
+
+
+def _stretches(images: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The number of each stretch of places, and those of images that lie there."""
+    for number, places in enumerate(batches(np.arange(len(images)), size)):
+        index = places[images[places]]
+        if len(index):
+            yield number, index
 
 
 def _name(row: Row) -> str:

@@ -6,10 +6,9 @@ import numpy as np
 
 from keras_gce.classifier import Classifier, is_finite, is_right
 from keras_gce.evaluation.plan import Plan
-from keras_gce.evaluation.results import Flag
-from keras_gce.evaluation.run import Outcome
+from keras_gce.evaluation.results import Flag, RowArrays
 
-__all__ = ["FIRST", "is_constant", "sanity_checks"]
+__all__ = ["FIRST", "is_constant", "near_chance", "not_finite", "sanity_checks"]
 
 # These stand in a report's first line, before any sign of masked gradients.
 FIRST = (
@@ -39,7 +38,7 @@ def sanity_checks(
     x: np.ndarray,
     y: np.ndarray,
     z: np.ndarray,
-    outcomes: Sequence[Outcome],
+    rows: Sequence[RowArrays],
     plan: Plan,
 ) -> list[Flag]:
     """Returns the `Flag`s that say what the figures of an evaluation mean.
@@ -49,13 +48,11 @@ def sanity_checks(
         x: Checked images of shape `(N, ...)`.
         y: Their classes, of shape `(N,)`.
         z: Their logits, of shape `(N, K)`.
-        outcomes: List of `Outcome`, one for each row of the plan.
+        rows: List of `RowArrays`, one for each row of the plan.
         plan: The `Plan`.
     """
     clean = is_right(z, y)
-    accuracy, classes = float(clean.mean()), classifier.num_classes
-    chance = 1 / classes
-    flags = [_not_finite(z, outcomes)]
+    flags = [not_finite(is_finite(z), rows)]
     constant = is_constant(z) and len(np.unique(x.reshape(len(x), -1)[:2], axis=0)) > 1
     flags.append(
         Flag(
@@ -69,38 +66,50 @@ def sanity_checks(
             CARLINI,
         )
     )
-    wrong_at_most = 1 - (chance + CHANCE * (1 - chance))
-    flags.append(
-        Flag(
-            "near_chance",
-            1 - accuracy,
-            wrong_at_most,
-            f"the model is right on {accuracy:.1%} of the images without any attack, "
-            f"where chance among {classes} classes is {chance:.1%}: look at the "
-            "labels, the unit of the pixels and the training before any robust accuracy"
-            if 1 - accuracy > wrong_at_most
-            else f"{accuracy:.1%} of the images are right without attack, chance is "
-            f"{chance:.1%}",
-            CARLINI,
-        )
-    )
+    flags.append(near_chance(clean, classifier.num_classes))
     flags += _unit(classifier, x, y, clean, plan.attacks[0].bounds)
     return flags + _covers_range(plan)
 
 
-def _not_finite(z: np.ndarray, outcomes: Sequence[Outcome]) -> Flag:
-    before = ~is_finite(z)
-    broken = before.copy()
-    for outcome in outcomes:
-        broken[outcome.column("index", int)[~outcome.column("finite", bool)]] = True
-    share = float(broken.mean())
+def near_chance(clean: np.ndarray, classes: int) -> Flag:
+    """Returns the `Flag` of a model that is hardly right without any attack.
+
+    Args:
+        clean: Boolean array: which examples are right before any attack.
+        classes: The number of classes.
+    """
+    accuracy, chance = float(clean.mean()), 1 / classes
+    wrong_at_most = 1 - (chance + CHANCE * (1 - chance))
+    return Flag(
+        "near_chance",
+        1 - accuracy,
+        wrong_at_most,
+        f"the model is right on {accuracy:.1%} of the images without any attack, "
+        f"where chance among {classes} classes is {chance:.1%}: look at the "
+        "labels, the unit of the pixels and the training before any robust accuracy"
+        if 1 - accuracy > wrong_at_most
+        else f"{accuracy:.1%} of the images are right without attack, chance is "
+        f"{chance:.1%}",
+        CARLINI,
+    )
+
+
+def not_finite(finite: np.ndarray, rows: Sequence[RowArrays]) -> Flag:
+    """Returns the `Flag` of answers that are NaN or infinite.
+
+    Args:
+        finite: Boolean array: whose logits are finite before any attack.
+        rows: List of `RowArrays`, one for each row.
+    """
+    after = np.all([finite, *(row.finite for row in rows)], axis=0)
+    share = float((~after).mean())
     return Flag(
         "nan_outputs",
         share,
         0.0,
-        f"logits are not finite on {int(before.sum())} of {len(z)} images, and on "
-        f"{int(broken.sum())} with those that attacks led there; they count as broken: "
-        "the training has diverged, or numbers overflow"
+        f"logits are not finite on {int((~finite).sum())} of {len(finite)} images, and "
+        f"on {int((~after).sum())} with those that attacks led there; they count as "
+        "broken: the training has diverged, or numbers overflow"
         if share
         else "all logits are finite",
         "AutoAttack's checks (arXiv 2003.01690)",

@@ -12,12 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from keras_gce.evaluation.results import AttackResult, Curve, Flag, GalleryExample
+from keras_gce.evaluation.results import (
+    AttackResult,
+    Curve,
+    Flag,
+    GalleryExample,
+    Part,
+    RowArrays,
+)
 
 __all__ = ["SCHEMA_VERSION", "as_dict", "check", "fields_of", "no_constant", "strict"]
 
 SCHEMA_VERSION = 3
 IMAGES = ("clean", "adversarial", "difference")
+# Of a part's rows: what is true or false, and what is a number.
+BITS, NUMBERS = ("attacked", "reached", "finite"), ("l0", "l2", "linf")
 
 
 def as_dict(report: Any) -> dict[str, Any]:
@@ -64,6 +73,7 @@ def as_dict(report: Any) -> dict[str, Any]:
             for example in report.gallery
         ],
         "setup": report.setup,
+        "part": None if report.part is None else _packed_part(report.part),
     }
 
 
@@ -92,6 +102,7 @@ def fields_of(data: dict[str, Any]) -> dict[str, Any]:
         "curves": [Curve(**curve) for curve in data.get("curves", [])],
         "gallery": [_example(example) for example in data.get("gallery", [])],
         "setup": data.get("setup", {}),
+        "part": data.get("part") and _part(data["part"], n, len(rows)),
     }
 
 
@@ -135,6 +146,35 @@ def _flag(data: dict[str, Any]) -> Flag:
 def _example(data: dict[str, Any]) -> GalleryExample:
     images = {name: _unpack_array(data[name]) for name in IMAGES}
     return GalleryExample(**{**data, **images})
+
+
+def _packed_part(part: Part) -> dict[str, Any]:
+    return vars(part) | {
+        "index": _pack_array(part.index),
+        "finite": _pack(part.finite),
+        "rows": [
+            {name: _pack(vars(row)[name]) for name in BITS}
+            | {name: _pack_array(vars(row)[name]) for name in NUMBERS}
+            for row in part.rows
+        ],
+    }
+
+
+def _part(data: dict[str, Any], n: int, rows: int) -> Part:
+    found = [
+        {name: _unpack(row[name], n) for name in BITS}
+        | {name: _unpack_array(row[name]) for name in NUMBERS}
+        for row in data["rows"]
+    ]
+    index = _unpack_array(data["index"])
+    shapes = {index.shape, *(row[name].shape for row in found for name in NUMBERS)}
+    if shapes != {(n,)} or [len(found), len(data["opens"])] != [rows, rows]:
+        raise ValueError(f"a part of other shapes than {rows} rows of {n} examples")
+    return Part(
+        **data
+        | {"index": index, "finite": _unpack(data["finite"], n)}
+        | {"rows": [RowArrays(**row) for row in found]}
+    )
 
 
 def _pack(bits: np.ndarray) -> str:

@@ -55,11 +55,16 @@ LOSSES = {
 def title(report: Any) -> str:
     """Returns what a report is of: the model's file and dataset, or the model's name.
 
+    Of a part it says which, so that nobody quotes it as the whole.
+
     Args:
         report: A `RobustnessReport`.
     """
     file, data = (_last(report.setup.get(name, "")) for name in ("model", "dataset"))
-    return f"{file or report.model}{f' on {data}' if data else ''}"
+    text = f"{file or report.model}{f' on {data}' if data else ''}"
+    if report.part is not None:
+        text += f", part {report.part.number} of {report.part.of}"
+    return text
 
 
 def _last(path: str) -> str:

@@ -12,7 +12,7 @@ from keras_gce.errors import BackendError
 
 
 def test_errors_of_the_parser_are_one_line(refused):
-    assert "{demo,train,evaluate,report,compare,reproduce,tune}" in refused()
+    assert "{demo,train,evaluate,merge,report,compare,reproduce,tune}" in refused()
     assert "'fly'" in refused("fly")
     assert "--dataset, --output" in refused("train")
     assert "--nonsense" in refused(

@@ -55,6 +55,7 @@ SMALL = {
         "--restarts": None,
         "--import": None,
     },
+    "merge": {"--output": "made.json", "--html": "made.html"},
     "report": {},
     "compare": {},
     "reproduce": {
@@ -106,6 +107,8 @@ def small(arguments):
         options |= {"--steps": "2", "--eps": None}
     if "--source" in rest or "--fail-under" in rest:
         options["--attacks"] = "fgsm"
+    if "--part" in rest:  # Of 20 images.
+        options |= {"--part": "1/2", "--batch-size": "10"}
     if name == "evaluate" and "--attacks" in (*rest, *options):
         # The page has curves, which take longer than the attacks.
         options["--html"] = None
@@ -149,6 +152,10 @@ def workplace(digits, smallest_network, tmp_path_factory):
     for name in ("report", "other"):
         report = evaluate(model, test, FGSM(eps=0.1), progress=False, diagnostics=False)
         (folder / f"{name}.json").write_text(report.to_json())
+    for i in (1, 2):
+        settings = {"batch_size": 10, "diagnostics": False, "part": (i, 2)}
+        part = evaluate(model, test, FGSM(eps=0.1), progress=False, **settings)
+        (folder / f"part{i}.json").write_text(part.to_json())
     (folder / "data").mkdir()
 
     def save(name, train, test):
