@@ -31,11 +31,12 @@ COMPUTED = (
 
 
 class Small(AutoAttack):
-    """An ensemble of two that take a moment."""
+    """An ensemble of attacks that take a moment, the second on what the first left."""
 
     @property
     def attacks(self):
-        return APGD(steps=3, **self.ball), Square(queries=5, **self.ball)
+        pair = APGD(steps=1, **self.ball), APGD(steps=9, **self.ball)
+        return *pair, Square(queries=5, **self.ball)
 
 
 PLAIN = [FGSM(eps=0.02), PGD(eps=0.02, steps=3), RandomNoise(eps=0.02, samples=2)]
@@ -43,28 +44,29 @@ PLAIN += [PGD(eps=0.01, steps=3), JSMA(max_iterations=3)]
 CASES = {
     "each row": {"attacks": PLAIN, "threat_model": "adaptive"},
     "the worst case": {"attacks": PLAIN, "worst_case_only": True},
-    "an ensemble": {"attacks": [Small(eps=0.02), Square(eps=0.03, queries=5)]},
+    "an ensemble": {"attacks": [Small(eps=0.04), Small(eps=0.045)]},
 }
 
 
-class NoNumber(keras.layers.Layer):
-    """Has no answer to images that are dark."""
+class Uneven(keras.layers.Layer):
+    """Has no answer to images that are dark, and no gradient where they are bright."""
 
     def call(self, x):
         mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
+        x = ops.where(mean > 0.53, ops.round(8 * x) / 8, x)
         return ops.where(mean < 0.475, np.nan, x)
 
 
 @pytest.fixture(scope="module")
 def model():
-    model = balanced(first=[NoNumber()])
+    model = balanced(first=[Uneven()])
     model.compile(loss=losses.GuidedComplementEntropy(from_logits=True))
     return model
 
 
 @pytest.fixture(scope="module")
 def data(model):
-    x, y = labelled(balanced(), 40)
+    x, y = labelled(model, 40)
     y[::9] = (y[::9] + 1) % 4  # Some are wrong before any attack.
     return x, y
 
@@ -111,7 +113,7 @@ def assert_same(merged, whole):
 def test_parts_are_the_whole_image_for_image(model, data, case):
     whole = run(model, data, **case)
     assert 0.1 < whole.worst_case_accuracy < whole.clean_accuracy < 0.9
-    assert any(flag.name == "nan_outputs" for flag in whole.flags)
+    assert {"nan_outputs", "zero_gradients"} <= {flag.name for flag in whole.flags}
     for n in (1, 2, 3, 7):
         parts = parts_of(n, model, data, **case)
         assert sum(len(part.clean) for part in parts) == 40
@@ -144,7 +146,7 @@ def test_a_part_says_that_it_is_one(three, model, data):
 
 
 def test_what_each_part_keeps(model, data):
-    settings = {"attacks": PLAIN[:4], "keep_adversarial": True}
+    settings = {"attacks": [*PLAIN[:4], FGSM(eps=0.04)], "keep_adversarial": True}
     whole = run(model, data, **settings)
     parts = parts_of(3, model, data, **settings)
     merged = merge(parts)
@@ -238,6 +240,30 @@ def test_what_does_not_fit_is_refused(three, other, model, data):
         with pytest.raises(InputError, match=received) as error:
             merge(*reports)
         assert "\n" not in str(error.value)
+
+
+class Root(keras.layers.Layer):
+    """Has no gradient, beside an image either, where the image is bright."""
+
+    def call(self, x):
+        mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
+        return x + ops.sqrt(ops.relu(0.5 - mean))
+
+
+def test_parts_of_which_one_ran_an_attack_without_the_gradient_too(tmp_path):
+    model = balanced(first=[Root()])
+    x, _ = labelled(model, 10)
+    x[:5], x[5:] = x[:5] * 0.6, x[5:] * 0.6 + 0.4
+    data = x, np.argmax(ops.convert_to_numpy(model(x)), -1)
+    parts = parts_of(2, model, data, checkpoint=tmp_path)
+    assert [len(part.results) for part in parts] == [1, 2]
+    assert "nan_gradients" in [flag.name for flag in parts[1].flags]
+    with pytest.raises(InputError, match="part 2 of 2 of another list of attacks run"):
+        merge(parts)
+    # What is missing is done by an evaluation of the whole, in their folder.
+    whole = run(model, data, checkpoint=tmp_path)
+    seconds = sum(part.results[0].seconds for part in parts)
+    assert len(whole.results) == 2 and whole.results[0].seconds == seconds
 
 
 @pytest.mark.parametrize(
