@@ -78,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
     gates.check_gates(args)
     outputs = views.outputs(
         args,
-        {"--output": "report", "--html": "HTML report"}
-        | {"--save-adversarial": "file of adversarial examples"},
+        views.kinds("--output", "--html", "--save-adversarial"),
         views.inputs(args, MODEL=args.model, **{"--source": args.source})
         | models.files_of(args),
     )

@@ -28,8 +28,9 @@ def add(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command."""
-    kinds = {option: views.KINDS[option][0] for option in WRITTEN}
-    paths = views.outputs(args, kinds, {path: path for path in args.parts})
+    paths = views.outputs(
+        args, views.kinds(*WRITTEN), {path: path for path in args.parts}
+    )
     parts = [read(path) for path in args.parts]
     from keras_gce.evaluation import merge
 

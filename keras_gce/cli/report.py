@@ -33,8 +33,7 @@ def add(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command."""
-    kinds = {option: views.KINDS[option][0] for option in WRITTEN}
-    paths = views.outputs(args, kinds, {"REPORT": args.report})
+    paths = views.outputs(args, views.kinds(*WRITTEN), {"REPORT": args.report})
     report = read(args.report)
     if not paths:
         print(report.to_markdown(), end="")

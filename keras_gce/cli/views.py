@@ -14,16 +14,31 @@ from keras_gce.files import PathLike
 if TYPE_CHECKING:  # It brings Keras.
     from keras_gce.evaluation import RobustnessReport
 
-__all__ = ["KINDS", "inputs", "outputs", "write"]
+__all__ = ["inputs", "kinds", "outputs", "write"]
 
-# The option -> the kind of file, and what of a report is in it.
-KINDS: dict[str, tuple[str, "Callable[[RobustnessReport], str]"]] = {
-    "--output": ("report", lambda report: report.to_json()),
-    "--html": ("HTML report", lambda report: report.to_html()),
-    "--csv": ("CSV report", lambda report: report.to_csv()),
-    "--latex": ("LaTeX report", lambda report: report.to_latex()),
-    "--markdown": ("Markdown report", lambda report: report.to_markdown()),
+
+def _save_adversarial(report: "RobustnessReport", path: PathLike) -> None:
+    if report.adversarial is not None:
+        report.adversarial.save(path)
+
+
+# The option -> the kind of its file, and what writes that of a report.
+VIEWS: dict[str, tuple[str, "Callable[[RobustnessReport, PathLike], None]"]] = {
+    "--output": ("report", lambda r, path: files.write_text(path, r.to_json())),
+    "--html": ("HTML report", lambda r, path: files.write_text(path, r.to_html())),
+    "--csv": ("CSV report", lambda r, path: files.write_text(path, r.to_csv())),
+    "--latex": ("LaTeX report", lambda r, path: files.write_text(path, r.to_latex())),
+    "--markdown": (
+        "Markdown report",
+        lambda r, path: files.write_text(path, r.to_markdown()),
+    ),
+    "--save-adversarial": ("file of adversarial examples", _save_adversarial),
 }
+
+
+def kinds(*options: str) -> dict[str, str]:
+    """Returns the kinds of files of some options, for `outputs`."""
+    return {option: VIEWS[option][0] for option in options}
 
 
 def inputs(
@@ -89,15 +104,9 @@ def write(
     for option in options:
         if option in paths:
             try:
-                files.write_or_rescue(paths[option], _writer(option, report))
+                write_one = functools.partial(VIEWS[option][1], report)
+                files.write_or_rescue(paths[option], write_one)
             except OSError as error:
                 failed.append(error)
     if failed:
         raise failed[0]
-
-
-def _writer(option: str, report: "RobustnessReport") -> "Callable[[PathLike], None]":
-    if option == "--save-adversarial":
-        kept = report.adversarial
-        return lambda path: None if kept is None else kept.save(path)
-    return functools.partial(files.write_text, text=KINDS[option][1](report))

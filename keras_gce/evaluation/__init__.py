@@ -16,6 +16,7 @@ from keras_gce.evaluation.results import (
     Flag,
     GalleryExample,
     Part,
+    WorstCase,
 )
 from keras_gce.evaluation.threat_models import THREAT_MODELS
 
@@ -29,6 +30,7 @@ __all__ = [
     "GalleryExample",
     "Part",
     "RobustnessReport",
+    "WorstCase",
     "accuracy_curves",
     "compare",
     "diagnose",

@@ -37,11 +37,7 @@ def attack_table(report: Any) -> dict[str, Any]:
     """
     repeats = _repeats(report)
     folded = [row for row, _ in repeats]
-    together = {
-        (curve.norm, eps): share
-        for curve in report.worst_case_curves
-        for eps, share in zip(curve.eps, curve.accuracy, strict=True)
-    }
+    together = {(case.norm, case.eps): case.accuracy for case in report.worst_cases}
     balls = dict.fromkeys((row.norm, row.eps) for row in report.results)
     groups = []
     for ball in balls:

@@ -149,16 +149,15 @@ def _accuracies(report: RobustnessReport) -> dict[str, float]:
     """What was attacked with -> the accuracy, in the order of the report."""
     found = {"no attack": report.clean_accuracy}
     for row in report.results:
-        parts = [f"{row.ensemble}: {row.name}" if row.ensemble else row.name]
+        parts = [row.label]
         parts += [f"through {row.loss}"] if row.loss else []
         parts += (
             [f"{row.norm} {budget_text(report, row)}"] if row.norm else [row.budget]
         )
         found[", ".join(filter(None, parts))] = row.robust_accuracy
     worst = {
-        f"worst case, {curve.norm} {ball_text(report, eps)}": accuracy
-        for curve in report.worst_case_curves
-        for eps, accuracy in zip(curve.eps[1:], curve.accuracy[1:], strict=True)
+        f"worst case, {case.norm} {ball_text(report, case.eps)}": case.accuracy
+        for case in report.worst_cases
     }
     return found | worst
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from keras_gce.evaluation.intervals import wilson_interval
-from keras_gce.evaluation.results import AttackResult, Curve
+from keras_gce.evaluation.results import AttackResult, WorstCase
 from keras_gce.evaluation.words import ball_text, budget_text, title
 
 __all__ = ["as_csv", "as_latex"]
@@ -66,22 +66,20 @@ def as_csv(report: Any) -> str:
             | {"attack": row.name, "settings": json.dumps(row.settings)}
             | {"low": low, "high": high}
         )
-    for curve in report.worst_case_curves:
-        intervals = curve.intervals()
-        for i in range(1, len(curve.eps)):
-            low, high = intervals[i]
-            writer.writerow(
-                {
-                    "attack": "worst case",
-                    "eps": curve.eps[i],
-                    "norm": curve.norm,
-                    "n_examples": curve.n_examples,
-                    "clean_accuracy": report.clean_accuracy,
-                    "robust_accuracy": curve.accuracy[i],
-                    "low": low,
-                    "high": high,
-                }
-            )
+    for case in report.worst_cases:
+        low, high = case.confidence_interval
+        writer.writerow(
+            {
+                "attack": "worst case",
+                "eps": case.eps,
+                "norm": case.norm,
+                "n_examples": len(report.clean),
+                "clean_accuracy": report.clean_accuracy,
+                "robust_accuracy": case.accuracy,
+                "low": low,
+                "high": high,
+            }
+        )
     return text.getvalue()
 
 
@@ -137,20 +135,22 @@ def _caption(report: Any, several: bool) -> str:
 
 
 def _row(report: Any, row: AttackResult, several: bool) -> str:
-    name = f"{row.ensemble}: {row.name}" if row.ensemble else row.name
     budget = budget_text(report, row) or "--"
     loss, norm = row.loss or "own", row.norm or "--"
-    return _cells(name, loss, norm, budget, row.robust_accuracy, several)
+    return _cells(row.label, loss, norm, budget, row.robust_accuracy, several)
 
 
 def _worst(report: Any, several: bool) -> list[str]:
-    curves: list[Curve] = report.worst_case_curves
-    if not curves:
+    cases: list[WorstCase] = report.worst_cases
+    if not cases:
         return [_cells("All", "", "", "", report.worst_case_accuracy, several)]
     return [
-        _cells("Worst case", "", curve.norm, ball_text(report, eps), accuracy, several)
-        for curve in curves
-        for eps, accuracy in zip(curve.eps[1:], curve.accuracy[1:], strict=True)
+        _cells(
+            *("Worst case", "", case.norm, ball_text(report, case.eps)),
+            case.accuracy,
+            several,
+        )
+        for case in cases
     ]
 
 

@@ -66,20 +66,19 @@ def _summary(report: Any) -> str:
 def _balls(report: Any) -> list[str]:
     """A line for each radius: what all attacks within it leave."""
     lines = []
-    for curve in report.worst_case_curves:
-        points = list(zip(curve.eps, curve.accuracy, curve.intervals(), strict=True))
-        lines += [
-            f"- Worst case within {curve.norm} {ball_text(report, eps)}: "
-            f"{_percent(accuracy)}% "
+    for case in report.worst_cases:
+        low, high = case.confidence_interval
+        lines.append(
+            f"- Worst case within {case.norm} {ball_text(report, case.eps)}: "
+            f"{_percent(case.accuracy)}% "
             f"(95% interval {_percent(low)} to {_percent(high)}%)"
-            for eps, accuracy, (low, high) in points[1:]
-        ]
+        )
     return lines
 
 
 def _line(report: Any, row: AttackResult) -> str:
     cells = (
-        f"{row.ensemble}: {row.name}" if row.ensemble else row.name,
+        row.label,
         budget_text(report, row) or "–",
         row.norm or "–",
         row.loss or "own",

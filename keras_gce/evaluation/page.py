@@ -86,18 +86,14 @@ def page(report: Any) -> str:
 
 def _cards(report: Any) -> list[dict[str, Any]]:
     """The figures at the head of the page, one for each ball, and one of them all."""
-    found = []
-    for curve in report.worst_case_curves:
-        points = zip(curve.eps, curve.accuracy, curve.intervals(), strict=True)
-        found += [
-            {
-                "name": f"right under attack, eps {ball_text(report, eps, curve.norm)}",
-                "share": share,
-                "interval": interval,
-            }
-            for eps, share, interval in points
-            if eps
-        ]
+    found = [
+        {
+            "name": "right under attack, eps " + ball_text(report, case.eps, case.norm),
+            "share": case.accuracy,
+            "interval": case.confidence_interval,
+        }
+        for case in report.worst_cases
+    ]
     if len(found) > MOST_CARDS:
         found = [found[0], found[-1]]
     if len(report.worst_case_curves) > 1 or not found:

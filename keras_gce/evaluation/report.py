@@ -19,6 +19,7 @@ from keras_gce.evaluation.results import (
     Flag,
     GalleryExample,
     Part,
+    WorstCase,
 )
 from keras_gce.evaluation.sanity import FIRST
 from keras_gce.evaluation.schema import (
@@ -165,6 +166,20 @@ class RobustnessReport:
                 )
             )
         return curves
+
+    @property
+    def worst_cases(self) -> list[WorstCase]:
+        """List of `WorstCase`, one for each norm and radius: the curves' points."""
+        return [
+            WorstCase(
+                norm=curve.norm, eps=eps, accuracy=share, confidence_interval=interval
+            )
+            for curve in self.worst_case_curves
+            for eps, share, interval in zip(
+                curve.eps, curve.accuracy, curve.intervals(), strict=True
+            )
+            if eps
+        ]
 
     def per_class(self) -> dict[str, dict[str, Any]]:
         """Returns the accuracies of each class that occurs.

@@ -15,6 +15,7 @@ __all__ = [
     "GalleryExample",
     "Part",
     "RowArrays",
+    "WorstCase",
     "measured",
 ]
 
@@ -64,6 +65,11 @@ class AttackResult:
     median_l2: float | None = None
     mean_l0: float | None = None
     ensemble: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Text: the attack's name, after that of its ensemble where it is of one."""
+        return f"{self.ensemble}: {self.name}" if self.ensemble else self.name
 
     @property
     def budget(self) -> str:
@@ -147,6 +153,24 @@ class Curve:
     def intervals(self, level: float = 0.95) -> list[tuple[float, float]]:
         """Returns a confidence interval for each accuracy, (least, greatest)."""
         return [wilson_interval(a, self.n_examples, level) for a in self.accuracy]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorstCase:
+    """What all attacks together leave within one ball.
+
+    Args:
+        norm: The norm of the ball.
+        eps: Its radius, in units of the images.
+        accuracy: Share of the examples that is right before and after all attacks
+            within it.
+        confidence_interval: The 95% interval of that, (least, greatest).
+    """
+
+    norm: str
+    eps: float
+    accuracy: float
+    confidence_interval: tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,6 +5,7 @@
 
 import base64
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -44,12 +45,8 @@ def as_dict(report: Any) -> dict[str, Any]:
         "clean_accuracy": report.clean_accuracy,
         "worst_case_accuracy": report.worst_case_accuracy,
         "worst_cases": [
-            {"norm": curve.norm, "eps": eps, "accuracy": accuracy}
-            | {"confidence_interval": list(interval)}
-            for curve in report.worst_case_curves
-            for eps, accuracy, interval in list(
-                zip(curve.eps, curve.accuracy, curve.intervals(), strict=True)
-            )[1:]
+            vars(case) | {"confidence_interval": list(case.confidence_interval)}
+            for case in report.worst_cases
         ],
         "results": [dataclasses.asdict(result) for result in report.results],
         "confidence_interval": list(report.confidence_interval()),
@@ -119,14 +116,20 @@ def check(data: dict[str, Any]) -> None:
     """
     import jsonschema
 
-    path = pathlib.Path(__file__).with_name("report.schema.json")
-    validator = jsonschema.Draft202012Validator(json.loads(path.read_text()))
-    wrong = jsonschema.exceptions.best_match(validator.iter_errors(data))
+    wrong = jsonschema.exceptions.best_match(_validator().iter_errors(data))
     if wrong is not None:
         raise ValueError(f"{wrong.json_path}: {wrong.message[:120]}")
     names, labels = data["class_names"], data["labels"]
     if names and labels and _unpack_array(labels).max() >= len(names):
         raise ValueError(f"{len(names)} class_names for labels beyond")
+
+
+@functools.cache
+def _validator() -> Any:
+    import jsonschema
+
+    path = pathlib.Path(__file__).with_name("report.schema.json")
+    return jsonschema.Draft202012Validator(json.loads(path.read_text()))
 
 
 def strict(value: Any) -> Any:
