@@ -10,7 +10,7 @@ from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
-from keras_gce.evaluation.evaluator import check_data
+from keras_gce.evaluation.door import check_data
 from keras_gce.evaluation.plan import make_plan
 from keras_gce.evaluation.run import run_plan
 

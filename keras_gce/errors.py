@@ -2,7 +2,14 @@
 
 import importlib.util
 
-__all__ = ["BackendError", "InputError", "check_installed", "faq", "one_line"]
+__all__ = [
+    "BackendError",
+    "InputError",
+    "WorkError",
+    "check_installed",
+    "faq",
+    "one_line",
+]
 
 FAQ = "https://github.com/keras-gce/keras_gce/blob/main/docs/faq.md"
 
@@ -28,6 +35,14 @@ class BackendError(ImportError):
 
     Its message is one line that says what to install or to set. The command line prints
     it on stderr and exits with code 2.
+    """
+
+
+class WorkError(RuntimeError):
+    """Raised where a piece of work that was spread over workers failed for good.
+
+    Its message is one line that says which, why, and where what is finished is kept.
+    The command line prints it on stderr and exits with code 1.
     """
 
 

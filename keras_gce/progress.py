@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeAlias
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Advance", "aside", "bar", "quiet", "say"]
+__all__ = ["Advance", "aside", "bar", "heard_by", "quiet", "say"]
 
 # Seconds between two lines in a log, and between two looks of a notebook's line.
 LOG_EVERY, NOTEBOOK_EVERY = 60.0, 1.0
@@ -26,6 +26,9 @@ LOG_EVERY, NOTEBOOK_EVERY = 60.0, 1.0
 SHARE, SECONDS = 0.03, 60.0
 
 _QUIET = ContextVar("keras_gce.progress", default=False)
+# Function of what is done and what is left, in place of what is shown.
+Listener: TypeAlias = Callable[[float, float], None]
+_LISTENER: ContextVar[Listener | None] = ContextVar("keras_gce.listener", default=None)
 
 
 class Advance(Protocol):
@@ -60,6 +63,22 @@ def quiet(silent: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def heard_by(listen: Listener) -> Iterator[None]:
+    """Inside, bars show nothing and tell a function how far they are.
+
+    Args:
+        listen: Function of what is done and what is left, in a bar's measure; bars
+            that know no total are not told.
+    """
+    before = _LISTENER.set(listen)
+    try:
+        with quiet():
+            yield
+    finally:
+        _LISTENER.reset(before)
+
+
+@contextlib.contextmanager
 def bar(
     description: str, total: float | None = None, show: bool = True, done: float = 0
 ) -> Iterator[Advance]:
@@ -74,12 +93,21 @@ def bar(
         show: Whether anything is said at all. Defaults to `True`.
         done: How much of it was done before. Defaults to 0.
     """
+    work, listen = _Work(description, total, done), _LISTENER.get()
     if not show or _QUIET.get():
-        yield lambda amount, description, counted, left=None: None
+
+        def silent(
+            amount: float, description: str, counted: str, left: float | None = None
+        ) -> None:
+            work.advance(amount, description, counted, left)
+            if listen is not None and work.total is not None:
+                listen(work.done, work.total - work.done)
+
+        yield silent
         return
     from rich.console import Console
 
-    work, console = _Work(description, total, done), Console(stderr=True)
+    console = Console(stderr=True)
     if console.is_jupyter:
         display = _in_notebook(work)
     # Not what Rich takes for one: FORCE_COLOR makes no terminal of a log.

@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_gce"
 FLOORS = (
     ("errors", "names"),
     ("checks", "progress", "files", "imports"),
+    ("workers",),
     ("losses",),
     ("backend", "seeds", "saving", "registration"),
     ("fingerprint", "classifier"),
@@ -45,6 +46,7 @@ DOORS = {
     "jax": ("keras_gce.backend.jax",),
     "torch": ("keras_gce.backend.torch",),
     "matplotlib": ("keras_gce.plotting.",),
+    "ray": ("keras_gce.workers.",),
     "sklearn": ("keras_gce.features", "keras_gce.datasets.digits"),
 }
 # KerasTuner's, of its grid.

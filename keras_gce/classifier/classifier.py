@@ -57,6 +57,7 @@ class Classifier:
         model: The `keras.Model`, unwrapped.
         from_logits: Whether the model's own output is logits rather than
             probabilities.
+        compiled_loss: What the model was compiled with as its loss, or `None`.
         one_hot_labels: Whether the labels that the user has are one-hot, which a
             training loss of the user's own then gets too. Set by `check`.
         state: What the model is made of and compiled with, to be compared.
@@ -73,7 +74,8 @@ class Classifier:
         self.state, self._ending = ending_of(self.model)
         self._output = self._ending.output
         # A model of Keras has none before its first `compile`.
-        self._loss = TrainingLoss(getattr(self.model, "loss", None), self.from_logits)
+        self.compiled_loss = getattr(self.model, "loss", None)
+        self._loss = TrainingLoss(self.compiled_loss, self.from_logits)
         self.one_hot_labels = False
         self.nan_gradients = False
 

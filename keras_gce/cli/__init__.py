@@ -25,7 +25,7 @@ from keras_gce.cli import (
     tune,
 )
 from keras_gce.cli.wording import in_options
-from keras_gce.errors import BackendError
+from keras_gce.errors import BackendError, WorkError
 from keras_gce.progress import quiet
 
 __all__ = ["main"]
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, BackendError) as error:
         # An InputError, or what Keras and a loss raise where a model doesn't suit them.
         return _failed(f"error: {error}", 2)
+    except WorkError as error:
+        return _failed(f"error: {error}", 1)
     except BrokenPipeError:
         # Whoever reads has gone, as `head` does.
         return _failed("", 1)

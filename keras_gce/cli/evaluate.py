@@ -5,10 +5,10 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_gce import progress
-from keras_gce.cli import data, gates, models, options, views
+from keras_gce.cli import data, gates, models, options, views, workers
 from keras_gce.cli.attack_options import (
     add_attacks,
     attacks_of,
@@ -59,6 +59,7 @@ def add(commands: options.Commands) -> None:
         help="the I-th of N parts of the test images, which `merge` makes one report; "
         "a part is of whole batches",
     )
+    workers.add_workers(parser, "parts are attacked")
     parser.add_argument("--checkpoint", help="folder where a killed evaluation resumes")
     parser.add_argument("--output", metavar="REPORT.json", help="the report to write")
     parser.add_argument(
@@ -76,6 +77,7 @@ def add(commands: options.Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command, and returns its exit code."""
     gates.check_gates(args)
+    workers.check_workers(args)
     outputs = views.outputs(
         args,
         views.kinds("--output", "--html", "--save-adversarial"),
@@ -94,17 +96,19 @@ def run(args: argparse.Namespace) -> int:
     if words:
         progress.say(words)
     test = dataset.test.take(min(args.examples, len(dataset.test)))
-    report = evaluation.evaluate(
-        model,
-        test,
-        attacks_of(args, source),
-        threat_model=args.threat_model,
-        batch_size=args.batch_size,
-        checkpoint=args.checkpoint,
-        bounds=args.bounds,
-        keep_adversarial=args.save_adversarial is not None,
-        part=args.part,
-    )
+    settings: dict[str, Any] = {
+        "threat_model": args.threat_model,
+        "batch_size": args.batch_size,
+        "checkpoint": args.checkpoint,
+        "bounds": args.bounds,
+        "keep_adversarial": args.save_adversarial is not None,
+    }
+    given = model, test, attacks_of(args, source)
+    if args.workers:
+        cluster = args.workers, args.ray
+        report = evaluation.evaluate_on_ray(*given, *cluster, **settings)
+    else:
+        report = evaluation.evaluate(*given, part=args.part, **settings)
     told = {
         "command": shlex.join(["keras-gce", *args.argv]),
         "model": args.model,

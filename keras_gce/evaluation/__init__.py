@@ -9,6 +9,7 @@ from keras_gce.evaluation.curves import accuracy_curves
 from keras_gce.evaluation.diagnostics import diagnose
 from keras_gce.evaluation.evaluator import evaluate
 from keras_gce.evaluation.merging import merge
+from keras_gce.evaluation.on_ray import evaluate_on_ray
 from keras_gce.evaluation.report import RobustnessReport
 from keras_gce.evaluation.results import (
     AttackResult,
@@ -35,6 +36,7 @@ __all__ = [
     "compare",
     "diagnose",
     "evaluate",
+    "evaluate_on_ray",
     "merge",
     "paper_attacks",
 ]

@@ -1,10 +1,12 @@
 """What broke each image."""
 
 import dataclasses
+import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
+from keras_gce.errors import InputError, one_line
 from keras_gce.evaluation.results import AttackResult
 from keras_gce.evaluation.run import Outcome
 from keras_gce.files import PathLike, replacing
@@ -46,6 +48,22 @@ class AdversarialExamples:
         """Writes an `.npz` with these arrays, by their names."""
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **vars(self))
+
+    @classmethod
+    def load(cls, path: PathLike) -> "AdversarialExamples":
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: If it is no such file, whole.
+        """
+        try:
+            with np.load(path) as arrays:
+                return cls(**arrays)
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                "`path` must be a file of adversarial examples. "
+                f"Received: {path} ({one_line(error, 200)})"
+            ) from error
 
 
 def adversarial_examples(

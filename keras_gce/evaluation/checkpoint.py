@@ -14,8 +14,9 @@ from keras_gce.errors import InputError
 __all__ = ["Checkpoint"]
 
 # Counts what a finished batch holds. 4: its examples' indices; the fingerprint knows
-# the training loss. 5: a batch is of a stretch of places.
-FORMAT = 5
+# the training loss. 5: a batch is of a stretch of places. 6: it tells whether gradients
+# were taken beside places where they are not finite.
+FORMAT = 6
 META = "evaluation.json"
 
 
@@ -56,16 +57,25 @@ class Checkpoint:
             )
 
     def load(
-        self, row: int, batch: int, index: np.ndarray
+        self, row: int, batch: int, index: np.ndarray, beside: bool
     ) -> dict[str, np.ndarray] | None:
-        """Returns the arrays of a finished batch of these examples, or `None`."""
+        """Returns the arrays of a finished batch of these examples, or `None`.
+
+        Args:
+            row: The number of its row.
+            batch: Its number.
+            index: The examples.
+            beside: Whether gradients are taken beside places where they are not
+                finite: then another attack was run.
+        """
         try:
             with np.load(self._path(row, batch)) as arrays:
                 part = dict(arrays)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
         # Predictions that lie on a border may change with the machine.
-        return part if np.array_equal(part["index"], index) else None
+        same = np.array_equal(part["index"], index) and part["beside"] == beside
+        return part if same else None
 
     def save(self, row: int, batch: int, arrays: dict[str, Any]) -> None:
         """Keeps the arrays of a finished batch."""

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from keras_gce.attacks.base import Attack
-from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier, is_finite, is_right
 from keras_gce.evaluation.adversarial import adversarial_examples
 from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.diagnostics import diagnose
+from keras_gce.evaluation.door import Task, at_the_door
 from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.gallery import gallery
 from keras_gce.evaluation.gradients import (
@@ -20,14 +20,12 @@ from keras_gce.evaluation.gradients import (
     gradient_flags,
     no_gradient_beside,
 )
-from keras_gce.evaluation.images import data_arrays
 from keras_gce.evaluation.parts import places_of
-from keras_gce.evaluation.plan import Plan, make_plan
+from keras_gce.evaluation.plan import Plan
 from keras_gce.evaluation.record import (
     arrays_of,
     found_examples,
     results_of,
-    settings_of,
     setup,
     versions,
 )
@@ -36,10 +34,9 @@ from keras_gce.evaluation.results import Flag, Part
 from keras_gce.evaluation.run import run_plan
 from keras_gce.evaluation.sanity import is_constant, sanity_checks
 from keras_gce.files import PathLike
-from keras_gce.fingerprint import fingerprint
 from keras_gce.progress import bar
 
-__all__ = ["check_data", "evaluate"]
+__all__ = ["evaluate", "evaluated"]
 
 
 def evaluate(
@@ -128,16 +125,38 @@ def evaluate(
     Raises:
         InputError: If an argument is not as described.
     """
-    check_integer("batch_size", batch_size, least=1)
-    classifier = Classifier.of(model)
-    plan = make_plan(attacks, threat_model, classifier, bounds, worst_case_only)
-    x, y = check_data(classifier, plan, data)
+    task = at_the_door(
+        model, data, attacks, threat_model, batch_size, worst_case_only, bounds
+    )
+    return evaluated(task, part, checkpoint, progress, diagnostics, keep_adversarial)
+
+
+def evaluated(
+    task: Task,
+    part: tuple[int, int] | None,
+    checkpoint: PathLike | None,
+    progress: bool,
+    diagnostics: bool,
+    keep_adversarial: bool,
+    known: tuple[bool, bool] = (False, False),
+) -> RobustnessReport:
+    """Runs an evaluation, or a part of it; see `evaluate`.
+
+    Args:
+        task: What it is of.
+        part: (i, n), or `None`.
+        checkpoint: Path of a folder, or `None`.
+        progress: Whether to show a progress bar on stderr.
+        diagnostics: Whether to look for masked gradients by runs of their own.
+        keep_adversarial: Whether the report keeps what broke each image.
+        known: What is known of the other parts: whether an input gradient is not
+            finite somewhere, and whether none can be had beside such a place. Defaults
+            to neither.
+    """
+    classifier, plan, x, y = task.classifier, task.plan, task.x, task.y
+    batch_size = task.batch_size
     own = places_of(part, len(x), batch_size)
-    digest, saved = "", None
-    if checkpoint or part:
-        digest = _fingerprint(classifier, plan, x, y, batch_size)
-    if checkpoint:
-        saved = Checkpoint(checkpoint, digest)
+    saved = Checkpoint(checkpoint, task.digest) if checkpoint else None
     # What is attacked, and counted; attacks know each example by its place in `x`.
     own_x, own_y = x[own], y[own]
     with bar("looking at the gradients", show=progress):
@@ -145,11 +164,13 @@ def evaluate(
         clean = is_right(z, own_y)
         gradients = _gradients(classifier, plan, own_x[clean], own_y[clean], z)
         checks = gradient_flags(gradients, int(clean.sum()))
-    classifier.nan_gradients = any(
-        check.name == "nan_gradients" and check.raised for check in checks
-    )
-    if classifier.nan_gradients and no_gradient_beside(
-        classifier, own_x[clean], own_y[clean], plan.attacks[0].bounds
+    found_nan = any(check.name == "nan_gradients" and check.raised for check in checks)
+    classifier.nan_gradients = found_nan or known[0]
+    if known[1] or (
+        found_nan
+        and no_gradient_beside(
+            classifier, own_x[clean], own_y[clean], plan.attacks[0].bounds
+        )
     ):
         plan = plan.with_black_boxes(x.shape[1:])
 
@@ -167,20 +188,20 @@ def evaluate(
             signs = _diagnosed(classifier, own_x, own_y, plan, row_robust)
             checks = _worse(checks, signs)
     opens = [row.opens for row in plan.rows]
-    if not worst_case_only:
+    if not plan.worst_case_only:
         checks = row_checks(results, row_robust, clean, opens) + checks
     report = RobustnessReport(
         model=classifier.name,
-        threat_model=threat_model,
+        threat_model=plan.threat_model,
         results=results,
         clean=clean,
         row_robust=row_robust,
         checks=first + checks,
         skipped=plan.skipped,
-        worst_case_only=worst_case_only,
+        worst_case_only=plan.worst_case_only,
         versions=versions(plan),
         labels=own_y,
-        data=fingerprint(x, y)[:16],
+        data=task.data[:16],
         setup=setup(),
         adversarial=adversarial_examples(outcomes, results, x, y)
         if keep_adversarial
@@ -190,9 +211,9 @@ def evaluate(
             of=int(part[1]),
             n_whole=len(x),
             index=np.arange(len(x))[own],
-            batch_size=int(batch_size),
+            batch_size=batch_size,
             num_classes=classifier.num_classes,
-            fingerprint=digest,
+            fingerprint=task.digest,
             finite=is_finite(z),
             gradients=gradients,
             opens=opens,
@@ -269,34 +290,3 @@ def _worse(checks: Sequence[Flag], signs: Sequence[Flag]) -> list[Flag]:
         if other is None or check.figure >= other.figure:
             by_name[check.name] = check
     return list(by_name.values())
-
-
-def check_data(
-    classifier: Classifier, plan: Plan, data: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the images and labels of an evaluation, once all of it can run.
-
-    Raises:
-        InputError: If images or labels do not fit the model or an attack's bounds, or
-            an attack can't run on the model.
-    """
-    all_limits = {attack.bounds for attack in plan.attacks}
-    x, y = data_arrays(data, next(iter(all_limits)) if len(all_limits) == 1 else None)
-    for limits in all_limits:
-        x, labels = classifier.check(x, y, limits)
-    for attack in plan.attacks:
-        attack.check(classifier, x, labels)
-    return x, labels
-
-
-def _fingerprint(
-    classifier: Classifier, plan: Plan, x: np.ndarray, y: np.ndarray, batch_size: int
-) -> str:
-    rows = [[a.name, a.engine, settings_of(a)] for a in plan.attacks]
-    settings = {
-        "rows": rows,
-        "batch_size": batch_size,
-        "worst_case_only": plan.worst_case_only,
-        "threat_model": plan.threat_model,
-    }
-    return fingerprint(x, y, classifier.fingerprint(), settings)

@@ -99,7 +99,10 @@ def run_plan(
             name = f"attack {number + 1}/{len(plan.rows)}, {_name(row)}"
             count = int(before.sum())
             for batch, index in _stretches(before, batch_size):
-                part = checkpoint.load(number, batch, index) if checkpoint else None
+                part = None
+                if checkpoint:
+                    beside = classifier.nan_gradients
+                    part = checkpoint.load(number, batch, index, beside)
                 wanted, made = ~kept[index] & counts, 0.0
                 if part is None or not _holds(part, wanted):
                     counted = f"{count - int(todo.sum())}/{count} images"
@@ -216,6 +219,7 @@ def _attack(
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
         "seconds": np.array(seconds),
+        "beside": np.array(classifier.nan_gradients),
     }
 
 

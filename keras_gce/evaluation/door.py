@@ -1,0 +1,96 @@
+"""What an evaluation is of, looked at before any of it is run."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_gce.attacks.base import Attack
+from keras_gce.checks import check_integer
+from keras_gce.classifier import Classifier
+from keras_gce.evaluation.images import data_arrays
+from keras_gce.evaluation.plan import Plan, make_plan
+from keras_gce.evaluation.record import settings_of
+from keras_gce.fingerprint import fingerprint
+
+__all__ = ["Task", "at_the_door", "check_data"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """An evaluation that can run.
+
+    Args:
+        classifier: The `Classifier` of the model.
+        plan: What is run.
+        x: Checked images of shape `(N, ...)`, the whole test set.
+        y: Their classes, of shape `(N,)`.
+        batch_size: Most images attacked at once.
+        data: A digest of images and labels.
+        digest: A digest of all of it: what tells it from every other evaluation,
+            whatever part of it is run.
+    """
+
+    classifier: Classifier
+    plan: Plan
+    x: np.ndarray
+    y: np.ndarray
+    batch_size: int
+    data: str
+    digest: str
+
+
+def at_the_door(
+    model: keras.Model | Classifier,
+    data: Any,
+    attacks: Attack | Sequence[Attack],
+    threat_model: str | None,
+    batch_size: int,
+    worst_case_only: bool,
+    bounds: tuple[float, float] | None,
+) -> Task:
+    """Returns an evaluation, once all of it can run; see `evaluate`.
+
+    Raises:
+        InputError: If an argument is not as `evaluate` has it.
+    """
+    check_integer("batch_size", batch_size, least=1)
+    classifier = Classifier.of(model)
+    plan = make_plan(attacks, threat_model, classifier, bounds, worst_case_only)
+    x, y = check_data(classifier, plan, data)
+    settings = {
+        "rows": [[a.name, a.engine, settings_of(a)] for a in plan.attacks],
+        "batch_size": batch_size,
+        "worst_case_only": worst_case_only,
+        "threat_model": threat_model,
+    }
+    told = fingerprint(x, y)
+    return Task(
+        classifier=classifier,
+        plan=plan,
+        x=x,
+        y=y,
+        batch_size=int(batch_size),
+        data=told,
+        digest=fingerprint(told, classifier.fingerprint(), settings),
+    )
+
+
+def check_data(
+    classifier: Classifier, plan: Plan, data: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images and labels of an evaluation, once all of it can run.
+
+    Raises:
+        InputError: If images or labels do not fit the model or an attack's bounds, or
+            an attack can't run on the model.
+    """
+    all_limits = {attack.bounds for attack in plan.attacks}
+    x, y = data_arrays(data, next(iter(all_limits)) if len(all_limits) == 1 else None)
+    for limits in all_limits:
+        x, labels = classifier.check(x, y, limits)
+    for attack in plan.attacks:
+        attack.check(classifier, x, labels)
+    return x, labels
