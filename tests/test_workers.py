@@ -1,4 +1,4 @@
-"""An evaluation on Ray's workers: real ones, two processes of this machine."""
+"""Work on Ray's workers: real ones, two processes of this machine."""
 
 import dataclasses
 import os
@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 from keras import ops
 from networks import balanced, labelled
+from recipes import tiny
 
 from keras_gce.attacks import FGSM, PGD, RandomNoise, Transfer
+from keras_gce.classifier import Classifier
+from keras_gce.cli import main
 from keras_gce.errors import InputError, WorkError
-from keras_gce.evaluation import evaluate, evaluate_on_ray
+from keras_gce.evaluation import RobustnessReport, evaluate, evaluate_on_ray
+from keras_gce.recipes.runs import over_seeds
 
 ray = pytest.importorskip("ray")
 tf = pytest.importorskip("tensorflow")
@@ -64,7 +68,7 @@ class Twice(keras.losses.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deadly(FGSM):
-    """Has its process killed, as often as a file has lines left, or raises."""
+    """Has its process killed, once for each line of a file, or raises."""
 
     counter: str = ""
     how: str = "killed"
@@ -73,11 +77,11 @@ class Deadly(FGSM):
         """Attacks, or dies."""
         path = pathlib.Path(self.counter)
         left = path.read_text().splitlines()
+        if left and self.how == "raises":
+            raise RuntimeError("the device is lost")
         if left:
             path.write_text("\n".join(left[1:]))
-            if self.how == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise RuntimeError("the device is lost")
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().run(classifier, x, y, seed, stop_early)
 
 
@@ -212,7 +216,7 @@ def test_what_is_finished_is_kept_where_a_part_fails(
     model = balanced()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     counter = tmp_path / "counter"
-    counter.write_text("again\n" * 9)
+    counter.write_text("lost")
     attacks = [
         FGSM(eps=0.02),
         Deadly(eps=0.03, counter=str(counter), how="raises"),
@@ -257,3 +261,61 @@ def test_without_the_extra_one_line_names_it(model, data, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'pip install "keras_gce\[ray\]"'):
         evaluate_on_ray(model, data, FGSM(eps=0.1), 2)
+
+
+def test_the_command_line(cluster, data, tmp_path, capsys):
+    model = balanced()
+    model.compile(loss=Twice())
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x_test=data[0], y_test=data[1])
+
+    def report(name, *options):
+        command = ["evaluate", str(tmp_path / "model.keras"), "--batch-size", "20"]
+        command += ["--dataset", str(tmp_path / "data.npz"), "--attacks", "fgsm,pgd"]
+        command += ["--eps", "0.02", "--import", __file__, "--quiet"]
+        path = tmp_path / name
+        assert main([*command, "--output", str(path), *options]) == 0
+        out, err = capsys.readouterr()
+        assert "| PGD | 0.02 |" in out and not err
+        return RobustnessReport.from_json(path.read_text())
+
+    found = report(
+        "two.json", "--workers", "2", "--save-adversarial", f"{tmp_path}/a.npz"
+    )
+    assert_same(found, report("one.json"))
+    assert found.setup["parts"] == "3, on workers of Ray"
+    assert (
+        len(np.load(tmp_path / "a.npz")["x_adv"]) == (found.clean & ~found.robust).sum()
+    )
+
+
+def test_runs_of_recipes(cluster, tmp_path, capsys):
+    """They train in the same folders, to the same models, and resume there."""
+    recipe, data = tiny.recipe("crossentropy", epochs=1), tiny.data()
+
+    def measure(source, model, folder):
+        right = Classifier(model).right(*data.test.arrays())
+        return model.get_weights(), f"{right.mean():.0%} right in {os.getpid()}"
+
+    def runs(folder, **settings):
+        return over_seeds([recipe], [0, 1], folder, data, measure, **settings)[recipe]
+
+    with pytest.warns(UserWarning, match="crossentropy-.*: Training has stayed at"):
+        found = runs(tmp_path / "two", workers=2)
+    words = capsys.readouterr().err
+    with pytest.warns(UserWarning, match="Training has stayed at"):
+        alone = runs(tmp_path / "one", progress=False)
+    for one, other in zip(found, alone, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    names = [path.name for path in sorted((tmp_path / "two").iterdir())]
+    assert names == [path.name for path in sorted((tmp_path / "one").iterdir())]
+    # Done by others, at the same time.
+    pids = set(re.findall(r"right in (\d+)", words))
+    assert len(pids) == 2 and str(os.getpid()) not in pids
+    before = {
+        path: path.stat().st_mtime_ns for path in tmp_path.glob("two/*/model.keras")
+    }
+    assert len(before) == 2
+    runs(tmp_path / "two", workers=1)
+    assert before == {path: path.stat().st_mtime_ns for path in before}

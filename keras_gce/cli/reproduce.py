@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_gce import names
-from keras_gce.cli import options
+from keras_gce.cli import options, workers
 from keras_gce.errors import InputError
 
 if TYPE_CHECKING:  # It brings Keras.
@@ -70,6 +70,7 @@ def add(commands: options.Commands) -> None:
         "may be missing), in any order, in place of training; their losses are "
         "checked, and a JSON file beside a model says where it comes from",
     )
+    workers.add_workers(parser, "models are trained and attacked")
     parser.add_argument(
         "--output",
         help="folder; without it keras_gce_output/DATASET, or keras_gce_output/figures",
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
     from keras_gce import files
 
     _check(args)
+    workers.check_workers(args)
     output = args.output or f"keras_gce_output/{args.dataset or 'figures'}"
     files.output_folder(output)
     print(_reproduction(args, output).to_markdown())
@@ -98,6 +100,8 @@ def _reproduction(args: argparse.Namespace, output: str) -> "Reproduction":
         "model": args.model,
         "data_dir": args.data_dir,
         "models": args.models,
+        "workers": args.workers,
+        "address": args.ray,
         "seed": args.seed,
     }
     if args.what in names.FIGURES:
@@ -137,7 +141,16 @@ def _check(args: argparse.Namespace) -> None:
         unused, reason = ("attacks",), "it is of natural images"
     elif of_losses:
         unused = ("dataset", "data_dir", "epochs", "seeds", "seed", "examples")
-        unused = (*unused, "model", "attacks", "engine", "dtype_policy", "models")
+        unused = (
+            *unused,
+            "model",
+            "attacks",
+            "engine",
+            "dtype_policy",
+            "models",
+            "workers",
+            "ray",
+        )
         reason = "it is of losses alone"
     elif args.what in names.FIGURES:
         unused = ("attacks", "engine", "dtype_policy")

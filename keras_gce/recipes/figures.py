@@ -65,6 +65,8 @@ def reproduce_figure(
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
     seed: int | None = None,
+    workers: int | None = None,
+    address: str | None = None,
 ) -> Figure:
     """Re-makes a figure of the paper.
 
@@ -98,6 +100,10 @@ def reproduce_figure(
         seed: The one seed that is run, in place of `seeds`, so that seeds can be spread
             over machines; the call without it, in a folder that they share or that was
             brought together, then finds them done. Defaults to `None`.
+        workers: How many runs are made at once, by processes of Ray (extra `ray`), each
+            with a device of its own or a share of the cores, where `output` must be
+            seen. Defaults to `None`: one after the other, in this process.
+        address: The Ray cluster that these are of. Defaults to `None`: this machine.
 
     Returns:
         A `Figure`; `print` shows its caption and its numbers as Markdown.
@@ -148,7 +154,9 @@ def reproduce_figure(
             f"accuracy {found.accuracy:.2%}, silhouette {found.silhouette:.3f}",
         )
 
-    runs = over_seeds(recipes, chosen, output, dataset, measure, models, progress)
+    runs = over_seeds(
+        recipes, chosen, output, dataset, measure, models, progress, workers, address
+    )
     made = _figure(figure, runs, test.labels, dataset.class_names, chosen[0])
     made.write(output)
     return made

@@ -2,12 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import keras
 
-from keras_gce import datasets, evaluation, files
+from keras_gce import datasets, evaluation, files, saving
 from keras_gce.attacks import Attack
 from keras_gce.checks import check_integer, check_seed
 from keras_gce.errors import InputError
@@ -17,6 +17,7 @@ from keras_gce.recipes.given import GivenModel, Source, given_models
 from keras_gce.recipes.paper_attacks import paper_attacks
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.recipes.trainer import trained
+from keras_gce.workers import check_workers, spread
 
 __all__ = ["attacked", "chosen_attacks", "chosen_seeds", "over_seeds", "run"]
 
@@ -31,6 +32,8 @@ def over_seeds(
     measure: Callable[[Source, keras.Model, pathlib.Path], tuple[Result, str]],
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
+    workers: int | None = None,
+    address: str | None = None,
 ) -> dict[Source, list[Result]]:
     """Measures each recipe's model with each seed: all with the first, then the next.
 
@@ -45,28 +48,76 @@ def over_seeds(
             see `given_models`. Defaults to `None`.
         progress: Whether progress and those words are said on stderr. Defaults to
             `True`.
+        workers: How many runs are made at once, by Ray's workers; see
+            `keras_gce.workers.spread`. Defaults to `None`: one, in this process.
+        address: The Ray cluster that these are of. Defaults to `None`: this machine.
 
     Returns:
         Dict of the recipe, or the `GivenModel`, -> what came of it, a list with one for
         each seed.
     """
+    if workers is not None:
+        check_workers(workers, address)
     sources: Sequence[Source] = recipes
     given: dict[GivenModel, keras.Model] = {}
     if models is not None:
         given = given_models(models, recipes, dataset)
         sources, seeds = list(given), [0]
+    runs = [(seed, source) for seed in seeds for source in sources]
+    folders = [output / source.folder(seed) for seed, source in runs]
+    found: dict[str, Result] = {}
+    for name, (result, words) in _made(
+        *(runs, folders, dataset, measure, given, progress, workers, address)
+    ):
+        found[name] = result
+        say(f"{dataset.name}, {name}: {words}", progress)
     results: dict[Source, list[Result]] = {source: [] for source in sources}
-    for seed in seeds:
-        for source, group in results.items():
-            folder = output / source.folder(seed)
-            if isinstance(source, Recipe):
-                model = trained(source, dataset, seed, folder, progress)
-            else:
-                model = given[source]
-            result, words = measure(source, model, files.output_folder(folder))
-            group.append(result)
-            say(f"{source.dataset}, {folder.name}: {words}", progress)
+    for (_, source), folder in zip(runs, folders, strict=True):
+        results[source].append(found[folder.name])
     return results
+
+
+def _made(
+    runs: Sequence[tuple[int, Source]],
+    folders: Sequence[pathlib.Path],
+    dataset: datasets.Dataset,
+    measure: Callable[[Source, keras.Model, pathlib.Path], tuple[Result, str]],
+    given: Mapping[GivenModel, keras.Model],
+    progress: bool,
+    workers: int | None,
+    address: str | None,
+) -> Iterator[tuple[str, tuple[Result, str]]]:
+    """Yields each run's folder and what came of it: as they come from workers."""
+    if workers is not None:
+        pieces = {
+            folder.name: (seed, source, folder.absolute())
+            for (seed, source), folder in zip(runs, folders, strict=True)
+        }
+        shared: tuple[Any, ...] = dataset, measure, {}, progress
+        yield from spread(_run, shared, pieces, workers, address, progress)
+        return
+    for (seed, source), folder in zip(runs, folders, strict=True):
+        yield (
+            folder.name,
+            _run(dataset, measure, given, progress, seed, source, folder),
+        )
+
+
+def _run(
+    dataset: datasets.Dataset,
+    measure: Callable[[Source, keras.Model, pathlib.Path], tuple[Result, str]],
+    given: Mapping[GivenModel, keras.Model],
+    progress: bool,
+    seed: int,
+    source: Source,
+    folder: pathlib.Path,
+) -> tuple[Result, str]:
+    """Trains a model, or finds it, and measures it: in a worker too."""
+    if isinstance(source, Recipe):
+        model = trained(source, dataset, seed, folder, progress)
+    else:
+        model = given.get(source) or saving.load_model(source.path)
+    return measure(source, model, files.output_folder(folder))
 
 
 def chosen_seeds(seeds: int, seed: int | None) -> Sequence[int]:

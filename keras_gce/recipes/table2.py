@@ -79,6 +79,8 @@ def reproduce_table2(
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
     seed: int | None = None,
+    workers: int | None = None,
+    address: str | None = None,
 ) -> ErrorTable:
     """Re-runs the paper's Table 2: the test error of cross-entropy and of GCE.
 
@@ -105,6 +107,10 @@ def reproduce_table2(
         seed: The one seed that is run, in place of `seeds`, so that seeds can be spread
             over machines; the call without it, in a folder that they share or that was
             brought together, then finds them done. Defaults to `None`.
+        workers: How many runs are made at once, by processes of Ray (extra `ray`), each
+            with a device of its own or a share of the cores, where `output` must be
+            seen. Defaults to `None`: one after the other, in this process.
+        address: The Ray cluster that these are of. Defaults to `None`: this machine.
 
     Returns:
         An `ErrorTable`; `print` shows it as Markdown.
@@ -140,7 +146,17 @@ def reproduce_table2(
 
     table = ErrorTable(
         name="table2",
-        errors=over_seeds(recipes, chosen, output, dataset, measure, models, progress),
+        errors=over_seeds(
+            recipes,
+            chosen,
+            output,
+            dataset,
+            measure,
+            models,
+            progress,
+            workers,
+            address,
+        ),
         n_examples=len(dataset.test),
     )
     table.write(output)

@@ -75,6 +75,8 @@ def reproduce(
     models: Sequence[PathLike] | None = None,
     progress: bool = True,
     seed: int | None = None,
+    workers: int | None = None,
+    address: str | None = None,
 ) -> Table:
     """Re-runs a table of the paper that has accuracies under attacks.
 
@@ -111,6 +113,10 @@ def reproduce(
         seed: The one seed that is run, in place of `seeds`, so that seeds can be spread
             over machines; the call without it, in a folder that they share or that was
             brought together, then finds them done. Defaults to `None`.
+        workers: How many runs are made at once, by processes of Ray (extra `ray`), each
+            with a device of its own or a share of the cores, where `output` must be
+            seen. Defaults to `None`: one after the other, in this process.
+        address: The Ray cluster that these are of. Defaults to `None`: this machine.
 
     Returns:
         A `Table`; `print` shows it as Markdown.
@@ -156,7 +162,9 @@ def reproduce(
         for loss in TABLE_LOSSES[table]
     ]
     chosen_attacks(recipes[0], engine, table, attacks)
-    reports = over_seeds(recipes, chosen, output, dataset, measure, models, progress)
+    reports = over_seeds(
+        recipes, chosen, output, dataset, measure, models, progress, workers, address
+    )
     made = Table(name=table, engine=engine, reports=reports)
     made.write(output)
     return made

@@ -7,6 +7,7 @@ here imports Keras, so that what only keeps count starts at once.
 import contextlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -84,9 +85,9 @@ def spread(
         failed: dict[str, str] = {}
         what = f"working on {at_once} worker{'s' * (at_once > 1)}"
         with contextlib.ExitStack() as stack:
-            advance = stack.enter_context(bar(what, show=progress))
+            advance = stack.enter_context(bar(what, len(names), progress))
             stack.callback(lambda: [ray.cancel(one, force=True) for one in running])
-            account = Account(names)
+            account = Account()
             while running or (waiting and not failed):
                 while waiting and not failed and len(running) < at_once:
                     name = waiting.pop(0)
@@ -111,11 +112,14 @@ def spread(
                         continue
                     if isinstance(result, InputError):
                         raise result
+                    result, warned = result
+                    for text in warned:
+                        warnings.warn(f"{name}: {text}", stacklevel=2)
                     done += 1
                     account.finish(name)
                     yield name, result
                 counted = f"{done}/{len(names)} parts"
-                advance(account.step(), what, counted, account.left)
+                advance(account.step(), what, counted)
     if failed:
         listed = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise WorkError(f"failed {TRIES} times: {listed}")
@@ -154,10 +158,13 @@ def _begin(
         nonlocal last
         if time.monotonic() - last > EVERY:
             last = time.monotonic()
-            board.tell.remote(name, made, left)
+            board.tell.remote(name, made / ((made + left) or 1))
 
-    with heard_by(tell):
+    with heard_by(tell), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default", UserWarning)
         try:
-            return function(*shared, *own)
+            result = function(*shared, *own)
         except InputError as error:  # Would be one the next time too.
             return InputError(str(error))
+    users = (one for one in caught if issubclass(one.category, UserWarning))
+    return result, [str(one.message) for one in users]

@@ -64,6 +64,8 @@ def joined(address: str | None) -> Iterator[Any]:
     """Yields Ray, connected."""
     # Nobody asked to tell Ray's makers of it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Else what it says of lost workers is held back, and comes on stdout at the end.
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     import ray
 

@@ -54,6 +54,10 @@ SMALL = {
         "--steps": None,
         "--restarts": None,
         "--import": None,
+        # Those of Ray: tests/test_workers.py.
+        "--workers": None,
+        "--ray": None,
+        "--checkpoint": None,
     },
     "merge": {"--output": "made.json", "--html": "made.html"},
     "report": {},
@@ -65,6 +69,7 @@ SMALL = {
         "--model": "small_cnn",
         "--examples": "20",
         "--output": None,
+        "--workers": None,
     },
     "tune": {
         "--epochs": "1",
