@@ -170,8 +170,10 @@ def accelerators() -> list[str]:
 
 
 def replica_id() -> Any:
-    """Returns which replica of a distributed step this is: there is one."""
-    return 0
+    """Returns which replica of a distributed step this is: the rank of the process."""
+    distributed = torch.distributed
+    several = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_rank() if several else 0
 
 
 def trace_count(model: keras.Model) -> int:

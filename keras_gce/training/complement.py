@@ -97,9 +97,7 @@ class ComplementObjectiveModel(Wrapper):
         self.complement_optimizer = complement_optimizer
         self._rate_ratio = None
         if _has_own_rate(self.optimizer) and _has_own_rate(complement_optimizer):
-            self._rate_ratio = float(complement_optimizer.learning_rate) / float(
-                self.optimizer.learning_rate
-            )
+            self._rate_ratio = _rate(complement_optimizer) / _rate(self.optimizer)
 
     def save_weights(
         self, filepath: Any, overwrite: bool = True, **kwargs: Any
@@ -161,3 +159,8 @@ class ComplementObjectiveModel(Wrapper):
 def _has_own_rate(optimizer: keras.optimizers.Optimizer) -> bool:
     # Of a schedule the optimizer has a value, not a variable.
     return isinstance(optimizer.learning_rate, keras.Variable)
+
+
+def _rate(optimizer: keras.optimizers.Optimizer) -> float:
+    # A variable of a `tf.distribute` strategy is no number to `float`.
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

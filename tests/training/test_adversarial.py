@@ -53,7 +53,7 @@ import keras, numpy as np, tensorflow as tf
 from keras_gce import backend
 from keras_gce.attacks import BIM, PGD
 from keras_gce.recipes import epochs
-from keras_gce.training import AdversarialModel
+from keras_gce.training import AdversarialModel, ComplementObjectiveModel
 
 tf.config.experimental.enable_op_determinism()
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -101,8 +101,11 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 two = weights(mixed, strategy.scope())
 # And by stretches of steps, of which each device takes its share.
 loop = weights(mixed, strategy.scope(), loop=True)
+cot = weights(ComplementObjectiveModel)
+shared = weights(ComplementObjectiveModel, strategy.scope())
 print(difference(plain, zero), difference(one, two), difference(one, loop),
-      difference(plain, one), strategy.num_replicas_in_sync)
+      difference(cot, shared), difference(plain, one), difference(plain, cot),
+      strategy.num_replicas_in_sync)
 """
 
 
@@ -112,10 +115,11 @@ def test_eps_0_is_the_plain_model_and_two_devices_are_one(tf):
         [sys.executable, "-c", ISOLATED], capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
-    zero, devices, loop, attacked, replicas = process.stdout.split()[-5:]
+    zero, devices, loop, cot, attacked, twice, replicas = process.stdout.split()[-7:]
     assert float(zero) == 0
     assert float(devices) < 1e-5 and float(loop) < 1e-5 and replicas == "2"
-    assert float(attacked) > 1e-3
+    assert float(cot) < 1e-5
+    assert float(attacked) > 1e-3 and float(twice) > 1e-3
 
 
 def test_warmup_grows_eps_without_a_retrace(tf, images):
@@ -146,6 +150,26 @@ def test_the_random_start_differs_from_step_to_step(images):
     np.testing.assert_array_equal(first, again)
     wrapped.train_on_batch(x, y)
     assert (to_numpy(wrapped._perturb(x, y)) != first).any()
+
+
+@pytest.mark.seam
+def test_the_random_start_differs_from_process_to_process(images):
+    """Under PyTorch each replica is a process; elsewhere one program has them all."""
+    if keras.backend.backend() != "torch":
+        pytest.skip("about PyTorch")
+    from torch import distributed
+
+    x, y = (part[:16] for part in images)
+    wrapped = AdversarialModel(flat(), PGD(eps=0.1, steps=1, seed=3))
+    wrapped.compile(keras.optimizers.SGD(0.0), XE)
+    alone = to_numpy(wrapped._perturb(x, y))
+    # A group of two that sends nothing.
+    distributed.init_process_group("fake", rank=1, world_size=2)
+    try:
+        second = to_numpy(wrapped._perturb(x, y))
+    finally:
+        distributed.destroy_process_group()
+    assert (second != alone).any()
 
 
 @pytest.fixture(scope="module")
