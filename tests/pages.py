@@ -48,18 +48,30 @@ COMMANDS = [
 ]
 
 
+def program(block):
+    """The file that a block is of, which its first line names; none of most blocks."""
+    named = re.match(r"# (\w+\.py)\n", block.text)
+    return named[1] if named and block.language == "python" else None
+
+
+PROGRAMS = {program(block) for block in BLOCKS} - {None}
+
+
 def parsed(command):
-    """The environment's variables and the words of a command line."""
+    """The environment's variables, as a dict, and the words of a command line."""
     words = shlex.split(command, comments=True)
-    variables = []
+    variables = {}
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        variables.append(words.pop(0).split("=")[0])
+        name, _, value = words.pop(0).partition("=")
+        variables[name] = value
     return variables, words
 
 
 def kind(words):
     if words[0] == "keras-gce":
         return "keras-gce"
+    if words[0] == "python" and words[1] in PROGRAMS:
+        return "program"
     if words[0] == "python" and re.match(r"(benchmarks|examples)/", words[1]):
         return "script"
     return "export" if words[0] == "export" else "elsewhere"

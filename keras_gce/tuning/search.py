@@ -68,7 +68,7 @@ def search_alpha(
     The search is kept in `directory`, and the same call continues there: finished
     trials are not run again, one that was killed starts again. On several machines
     that share the folder, KerasTuner's environment variables make each call the chief
-    or one of the workers: see docs/guides/scaling.md.
+    or one of the workers: see docs/guides/distributed_training.md.
 
     Usage:
 

@@ -86,7 +86,11 @@ VARIABLES = {
     "KERAS_BACKEND",
     "JAX_DISABLE_MOST_OPTIMIZATIONS",
     "TF_ENABLE_ONEDNN_OPTS",
+    "KERAS_DISTRIBUTION_PROCESS_ID",
+    "RANK",
+    "XLA_FLAGS",
 }
+EXPORTED = r"(KERASTUNER_ORACLE|KERAS_DISTRIBUTION|MASTER|WORLD_SIZE|TF_ENABLE_ONEDNN)"
 TABLE_ATTACKS = {"table3": "fgsm", "table4": "pgd", "table5": "fgsm", "table6": "pgd"}
 
 __all__ = ["smallest_network"]
@@ -217,7 +221,7 @@ def test_other_commands(monkeypatch):
             check_script(words[1], words[2:], monkeypatch)
         elif what == "export":
             for word in words[1:]:
-                assert re.match(r"(KERASTUNER_ORACLE|TF_ENABLE_ONEDNN)", word), block
+                assert re.match(EXPORTED, word), block
     assert used == set(ELSEWHERE)
     setup = (ROOT / "setup.cfg").read_text()
     for extras in re.findall(r'"\.\[(.*?)\]"', " ".join(used)):

@@ -2,20 +2,35 @@
 
 At small scale: where they have the small network it is two dense layers, which compile
 in half the time, trained for an epoch. What several pages begin with runs once.
+
+Blocks that begin with the name of a file are put into it. The block of commands after
+them starts it, one process a line, all at the same time.
 """
 
 import contextlib
 import importlib.util
 import io
+import os
 import re
+import socket
 import subprocess
 import sys
 
 import pytest
-from pages import BLOCKS, PAGES, ROOT, TENSORFLOW, blocks, smallest_network
+from pages import (
+    BLOCKS,
+    PAGES,
+    ROOT,
+    TENSORFLOW,
+    blocks,
+    kind,
+    parsed,
+    program,
+    smallest_network,
+)
 
-# KerasTuner and tf.distribute.
-NEED_TENSORFLOW = {"docs/guides/alpha.md", "docs/guides/scaling.md"}
+# KerasTuner.
+NEED_TENSORFLOW = {"docs/guides/alpha.md"}
 # Printed figures of a trained model differ from machine to machine: of these pages'
 # output only the words are compared. Flags are among them, so that these models are
 # trained in full.
@@ -60,7 +75,13 @@ def test_python(page, begun, smallest_network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace, printed = {"__name__": "__main__"}, ""
     for block in blocks(page):
-        if block.language == "python":
+        if program(block):
+            check_installed(block)
+            with (tmp_path / program(block)).open("a") as file:
+                file.write(block.text)
+        elif block.language == "sh" and starts_programs(block):
+            printed = run_programs(block, tmp_path)
+        elif block.language == "python":
             if block.text in begun and len(namespace) == 1:
                 namespace, printed = dict(begun[block.text]), ""
                 continue
@@ -78,12 +99,61 @@ def test_python(page, begun, smallest_network, tmp_path, monkeypatch):
             printed = ""
 
 
+def check_installed(block):
+    """Skips the page where a block chooses a backend that is not there; says if any."""
+    chosen = re.search(r'environ\["KERAS_BACKEND"\] = "(\w+)"', block.text)
+    if chosen and importlib.util.find_spec(chosen[1]) is None:
+        pytest.skip(f"{chosen[1]} is not installed")
+    return chosen
+
+
+def starts_programs(block):
+    return any(
+        kind(parsed(line)[1]) == "program" for line in block.text.splitlines() if line
+    )
+
+
+def run_programs(block, folder):
+    """What the processes of a block print, in the order of its lines."""
+    # Keras imports these where they are, which takes longer than all the rest.
+    left_out = folder / "left_out"
+    left_out.mkdir(exist_ok=True)
+    for name in ("tensorflow", "sklearn"):
+        (left_out / f"{name}.py").write_text("raise ImportError")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join([str(left_out), *filter(None, sys.path)])
+    common = os.environ | {"PYTHONPATH": path, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    started = []
+    for line in block.text.replace("8000", port).splitlines():
+        variables, words = parsed(line)
+        if words[0] == "export":
+            common |= parsed(line.removeprefix("export "))[0]
+            continue
+        process = subprocess.Popen(
+            [sys.executable, *words[1:]],
+            cwd=folder,
+            env=common | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+    try:
+        said = [process.communicate(timeout=180) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    for process, (_, error) in zip(started, said, strict=True):
+        assert process.returncode == 0, f"{block}\n{error}"
+    printed = "".join(output for output, _ in said)
+    return re.sub(r"(?m)^\[Gloo\].*\n", "", printed)  # JAX's, about its connections.
+
+
 def run_python(block, namespace):
     # A backend is chosen before Keras is imported: such a block has its own process.
-    chosen = re.search(r'environ\["KERAS_BACKEND"\] = "(\w+)"', block.text)
-    if chosen:
-        if importlib.util.find_spec(chosen[1]) is None:
-            pytest.skip(f"{chosen[1]} is not installed")
+    if check_installed(block):
         process = subprocess.run(
             [sys.executable, "-c", block.text], capture_output=True, text=True
         )
