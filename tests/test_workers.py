@@ -291,7 +291,7 @@ def test_the_command_line(cluster, data, tmp_path, capsys):
 
 def test_runs_of_recipes(cluster, tmp_path, capsys):
     """They train in the same folders, to the same models, and resume there."""
-    recipe, data = tiny.recipe("crossentropy", epochs=1), tiny.data()
+    recipe, data = tiny.recipe("cot", epochs=1), tiny.data()
 
     def measure(source, model, folder):
         right = Classifier(model).right(*data.test.arrays())
@@ -300,7 +300,7 @@ def test_runs_of_recipes(cluster, tmp_path, capsys):
     def runs(folder, **settings):
         return over_seeds([recipe], [0, 1], folder, data, measure, **settings)[recipe]
 
-    with pytest.warns(UserWarning, match="crossentropy-.*: Training has stayed at"):
+    with pytest.warns(UserWarning, match="cot-.*: Training has stayed at"):
         found = runs(tmp_path / "two", workers=2)
     words = capsys.readouterr().err
     with pytest.warns(UserWarning, match="Training has stayed at"):

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,8 @@ SHARING = {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
+# Seconds in which a cluster answers.
+PATIENCE = 10.0
 # Of PyTorch and others, TensorFlow, and XLA for JAX.
 THREADS = (
     *("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
@@ -77,6 +80,8 @@ def joined(address: str | None) -> Iterator[Any]:
             )
         yield ray
         return
+    if address is not None:
+        _check_reachable(address)
     try:
         ray.init(
             address or "local",  # Whatever RAY_ADDRESS says.
@@ -94,6 +99,22 @@ def joined(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Refuses an address at which nobody answers, for whom Ray would wait for long."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":  # What is written on this machine.
+        return
+    try:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE):
+            return
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            "`address` must be that of a Ray cluster that can be joined, such as "
+            f"10.0.0.1:6379 or auto. Received: address={address!r} "
+            f"({one_line(error, 200)})"
+        ) from error
 
 
 def room_for(
