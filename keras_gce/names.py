@@ -40,11 +40,12 @@ ATTACKS = {
     "autoattack": "AutoAttack",
     "jsma": "JSMA",
     "carliniwagnerl2": "CarliniWagnerL2",
+    "fmn": "FMN",
 }
 # Of these: those that CleverHans runs too, those without eps, those of the paper.
 CLEVERHANS_ATTACKS = ("fgsm", "bim", "pgd", "mim")
-EPS_FREE_ATTACKS = ("jsma", "carliniwagnerl2")
-PAPER_ATTACKS = (*CLEVERHANS_ATTACKS, *EPS_FREE_ATTACKS)
+EPS_FREE_ATTACKS = ("jsma", "carliniwagnerl2", "fmn")
+PAPER_ATTACKS = (*CLEVERHANS_ATTACKS, "jsma", "carliniwagnerl2")
 NORMS = ("linf", "l2")
 THREAT_MODELS = ("adaptive", "crossentropy", "paper")
 ENGINES = ("keras_gce", "cleverhans")

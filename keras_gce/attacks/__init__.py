@@ -6,6 +6,7 @@ from keras_gce.attacks.base import Attack, BallAttack, LossAttack
 from keras_gce.attacks.black_box import RandomNoise, Transfer
 from keras_gce.attacks.carlini_wagner import CarliniWagnerL2
 from keras_gce.attacks.fab import FAB
+from keras_gce.attacks.fmn import FMN
 from keras_gce.attacks.gradient import BIM, FGSM, MIM, PGD
 from keras_gce.attacks.jsma import JSMA
 from keras_gce.attacks.square import Square
@@ -17,6 +18,7 @@ __all__ = [
     "BIM",
     "FAB",
     "FGSM",
+    "FMN",
     "JSMA",
     "MIM",
     "PGD",

@@ -7,12 +7,14 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.checks import Tensor
+from keras_gce.checks import State, Tensor
 
 __all__ = [
     "TensorSeed",
     "interval",
     "largest",
+    "length",
+    "nearest_l1",
     "normalize",
     "over_mean",
     "project",
@@ -91,7 +93,8 @@ def project(
     """Returns `x_adv` moved into the l2 ball of radius `eps` around `x`."""
     delta = x_adv - x
     # The sum of the squares is rounded too; this is within 1e-6 all the same.
-    factor = ops.minimum(1.0, eps * (1 - 3e-7) / ops.maximum(_l2(delta), 1e-30))
+    away = ops.maximum(length(delta, "l2"), 1e-30)
+    factor = ops.minimum(1.0, eps * (1 - 3e-7) / away)
     return ops.clip(x + delta * factor, *bounds)
 
 
@@ -103,7 +106,7 @@ def normalize(gradient: Tensor, norm: str) -> Tensor:
     if norm == "linf":
         return ops.sign(gradient)
     scaled = rescale(gradient)
-    return scaled / ops.maximum(_l2(scaled), 1e-30)
+    return scaled / ops.maximum(length(scaled, "l2"), 1e-30)
 
 
 def rescale(gradient: Tensor) -> Tensor:
@@ -161,6 +164,52 @@ def random_point(x: Tensor, eps: Tensor, norm: str, seed: TensorSeed) -> Tensor:
     return x + direction * radius * eps
 
 
-def _l2(x: Tensor) -> Tensor:
-    axes = tuple(range(1, len(x.shape)))
-    return ops.sqrt(ops.sum(ops.square(x), axis=axes, keepdims=True))
+def length(delta: Tensor, norm: str) -> Tensor:
+    """Returns how long each image's change is in `norm`, of shape `(N, 1, ...)`.
+
+    Args:
+        delta: Tensor of shape `(N, ...)`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
+    """
+    axes = tuple(range(1, len(delta.shape)))
+    if norm == "linf":
+        return ops.max(ops.abs(delta), axis=axes, keepdims=True)
+    if norm == "l1":
+        return ops.sum(ops.abs(delta), axis=axes, keepdims=True)
+    return ops.sqrt(ops.sum(ops.square(delta), axis=axes, keepdims=True))
+
+
+def nearest_l1(delta: Tensor, eps: Tensor) -> Tensor:
+    """Returns the points of l1 balls around 0 that are nearest to `delta`.
+
+    Each component moves towards 0 by the same amount, and to 0 at most, so that what
+    lies between bounds stays there.
+
+    Args:
+        delta: Tensor of shape `(N, ...)`.
+        eps: The radii, of shape `(N, 1, ...)`; kept within 1e-5 relative.
+
+    Reference:
+        Duchi et al., "Efficient Projections onto the l1-Ball for Learning in High
+        Dimensions", ICML 2008, Eq. 3 and 4; here without sorting.
+    """
+    axes = tuple(range(1, len(delta.shape)))
+    size = ops.abs(delta)
+
+    # What is left, sum(max(size - by, 0)), is convex and piecewise linear in `by`:
+    # Newton's steps reach it from below, in a few rounds.
+    def newton(k: Tensor, by: Tensor, going: Tensor) -> State:
+        kept = size > by
+        left = ops.sum(ops.where(kept, size - by, 0.0), axis=axes, keepdims=True)
+        count = ops.sum(ops.cast(kept, size.dtype), axis=axes, keepdims=True)
+        going = left > eps * (1 + 1e-6)
+        ahead = (left - eps) / ops.maximum(count, 1.0)
+        return k + 1, ops.where(going, by + ahead, by), ops.any(going)
+
+    zero = ops.zeros_like(length(delta, "linf"))
+    _, by, _ = ops.while_loop(
+        lambda k, by, going: (k < 50) & going,
+        newton,
+        (0, zero, ops.ones((), dtype="bool")),
+    )
+    return ops.sign(delta) * ops.maximum(size - by, 0.0)

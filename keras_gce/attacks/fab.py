@@ -11,6 +11,7 @@ from keras_gce.attacks.ball import (
     TensorSeed,
     interval,
     largest,
+    length,
     project,
     random_direction,
     round_down,
@@ -137,13 +138,6 @@ def _walk(
     axes = tuple(range(1, len(x.shape)))
     low, high = attack.bounds
 
-    def length(delta: Tensor, norm: str = attack.norm) -> Tensor:
-        if norm == "linf":
-            return ops.max(ops.abs(delta), axis=axes, keepdims=True)
-        if norm == "l1":
-            return ops.sum(ops.abs(delta), axis=axes, keepdims=True)
-        return ops.sqrt(ops.sum(ops.square(delta), axis=axes, keepdims=True))
-
     def random_start(x: Tensor, start: Tensor) -> Tensor:
         noise = random_direction(x, attack.norm, TensorSeed(seed, start))
         return ops.clip(x + eps / 2 * noise, low, high)
@@ -211,14 +205,16 @@ def _walk(
             attack.bounds,
         )
         there, there_from_x = ops.split(moves, 2)
-        near, far = (ops.maximum(length(d), 1e-8) for d in (there, there_from_x))
+        near, far = (
+            ops.maximum(length(d, attack.norm), 1e-8) for d in (there, there_from_x)
+        )
         bias = ops.minimum(near / (near + far), BIAS)
         now = (now + OVERSHOOT * there) * (1 - bias)
         now = ops.clip(now + (x + OVERSHOOT * there_from_x) * bias, low, high)
 
         z = logits(now)
         won = succeeds(y, z)
-        away = ops.reshape(length(now - x), (-1,))
+        away = ops.reshape(length(now - x, attack.norm), (-1,))
         better = won & (away < least)
         best = choose(better, now, best)
         least = ops.where(better, away, least)

@@ -56,7 +56,8 @@ def add_attacks(parser: options.Parser) -> None:
     parser.add_argument(
         "--steps",
         type=options.count,
-        help="steps of bim, pgd, mim, apgd, apgdt and fab; AutoAttack keeps its own",
+        help="steps of bim, pgd, mim, apgd, apgdt, fab and fmn; AutoAttack keeps its "
+        "own",
     )
     parser.add_argument(
         "--step-size",
@@ -154,7 +155,8 @@ def _kind(
     if args.engine == "cleverhans" and name in names.CLEVERHANS_ATTACKS:
         return CleverHansAttack, {"attack": name, **ball}
     kind = getattr(attacks, names.ATTACKS[name])
-    return kind, {} if name in names.EPS_FREE_ATTACKS else ball
+    own = {field.name for field in dataclasses.fields(kind)}
+    return kind, {name: value for name, value in ball.items() if name in own}
 
 
 def curve_attack(

@@ -6,7 +6,7 @@ from keras.ops import convert_to_numpy as to_numpy
 from keras.ops import convert_to_tensor
 
 from keras_gce.attacks import FGSM
-from keras_gce.attacks.ball import over_mean
+from keras_gce.attacks.ball import nearest_l1, over_mean
 
 
 @pytest.mark.parametrize("eps", [1e-9, 1e-3, 0.1, 0.3, 8 / 255, 1.0])
@@ -27,3 +27,19 @@ def test_over_the_mean_at_any_scale(scale):
     assert not found[1].any()
     alone = to_numpy(over_mean(convert_to_tensor(both[:1])))
     np.testing.assert_allclose(alone, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [0.01, 1.0, 30.0])
+def test_the_nearest_point_of_an_l1_ball(eps):
+    """Beside the sorted sums of Duchi et al. 2008, Figure 1."""
+    delta = np.random.default_rng(0).normal(size=(5, 6, 10)).astype("float32")
+    delta[3], delta[4, :, 3:] = 0, 0
+    delta[4, 0, :3] = 1.0  # Of equal size.
+    found = to_numpy(nearest_l1(convert_to_tensor(delta), np.float32(eps)))
+    for one, of_it in zip(delta.reshape(5, -1), found.reshape(5, -1), strict=True):
+        size = np.sort(np.abs(one.astype("float64")))[::-1]
+        cut = (np.cumsum(size) - eps) / np.arange(1, 61)
+        by = max(cut[np.flatnonzero(size > cut).max(initial=0)], 0.0)
+        expected = np.sign(one) * np.maximum(np.abs(one) - by, 0)
+        np.testing.assert_allclose(of_it, expected, rtol=0, atol=1e-6)
+        assert np.abs(of_it.astype("float64")).sum() <= eps * (1 + 1e-5)

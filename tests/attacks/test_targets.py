@@ -6,7 +6,7 @@ from keras import layers
 from keras.ops import convert_to_numpy as to_numpy
 from networks import balanced, labelled
 
-from keras_gce.attacks import JSMA, CarliniWagnerL2
+from keras_gce.attacks import FMN, JSMA, CarliniWagnerL2
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.evaluation import evaluate
@@ -44,11 +44,13 @@ UNIT_FREE = [
     JSMA(theta=-0.5, gamma=0.2, seed=0),
     CarliniWagnerL2(max_iterations=60, binary_search_steps=3, seed=0),
     CarliniWagnerL2(target=None, max_iterations=60, binary_search_steps=3),
+    FMN(norm="linf", steps=30),
+    FMN(norm="l1", steps=30),
 ]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("attack", UNIT_FREE, ids=lambda a: f"{a.name}-{a.target}")
+@pytest.mark.parametrize("attack", UNIT_FREE, ids=repr)
 def test_the_unit_of_the_pixels_changes_nothing(attack):
     model = balanced(classes=5)
     x, y = labelled(model)
