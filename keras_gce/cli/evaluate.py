@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     }
     given = model, test, attacks_of(args, source)
     if args.workers:
-        cluster = args.workers, args.ray
+        cluster = args.workers, args.address
         report = evaluation.evaluate_on_ray(*given, *cluster, **settings)
     else:
         report = evaluation.evaluate(*given, part=args.part, **settings)

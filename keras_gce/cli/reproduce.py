@@ -101,7 +101,7 @@ def _reproduction(args: argparse.Namespace, output: str) -> "Reproduction":
         "data_dir": args.data_dir,
         "models": args.models,
         "workers": args.workers,
-        "address": args.ray,
+        "address": args.address,
         "seed": args.seed,
     }
     if args.what in names.FIGURES:
@@ -171,9 +171,7 @@ def _refuse(args: argparse.Namespace, unused: Sequence[str], reason: str) -> Non
         value = getattr(args, name)
         if value is not None:
             shown = ",".join(value) if isinstance(value, (list, tuple)) else value
-            raise InputError(
-                f"`--{name.replace('_', '-')}`: {reason}. Received: {shown}"
-            )
+            raise InputError(f"`{args.options[name]}`: {reason}. Received: {shown}")
 
 
 def _default_engine() -> str:

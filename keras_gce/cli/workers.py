@@ -26,6 +26,7 @@ def add_workers(parser: options.Parser, what: str) -> None:
     )
     parser.add_argument(
         "--ray",
+        dest="address",
         metavar="ADDRESS",
         help="the Ray cluster that the workers are of: 10.0.0.1:6379; without it they "
         "run on this machine",
@@ -35,9 +36,9 @@ def add_workers(parser: options.Parser, what: str) -> None:
 def check_workers(args: argparse.Namespace) -> None:
     """Refuses workers that can't be had, and has them leave room on the devices."""
     if args.workers is None:
-        if args.ray is not None:
+        if args.address is not None:
             raise InputError(
-                f"`--ray` must be given with --workers. Received: --ray {args.ray} "
+                f"`--ray` must be given with --workers. Received: --ray {args.address} "
                 "alone"
             )
         return
@@ -47,7 +48,7 @@ def check_workers(args: argparse.Namespace) -> None:
             f"Received: --part {'/'.join(map(str, args.part))}, --workers "
             f"{args.workers}"
         )
-    workers.check_workers(args.workers, args.ray)
+    workers.check_workers(args.workers, args.address)
     # Keras is imported here after this.
     for name, value in workers.SHARING.items():
         os.environ.setdefault(name, value)

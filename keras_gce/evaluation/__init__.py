@@ -8,6 +8,7 @@ from keras_gce.evaluation.comparison import Comparison, compare
 from keras_gce.evaluation.curves import accuracy_curves
 from keras_gce.evaluation.diagnostics import diagnose
 from keras_gce.evaluation.evaluator import evaluate
+from keras_gce.evaluation.least import Distances, distances
 from keras_gce.evaluation.merging import merge
 from keras_gce.evaluation.on_ray import evaluate_on_ray
 from keras_gce.evaluation.report import RobustnessReport
@@ -27,6 +28,7 @@ __all__ = [
     "AttackResult",
     "Comparison",
     "Curve",
+    "Distances",
     "Flag",
     "GalleryExample",
     "Part",
@@ -35,6 +37,7 @@ __all__ = [
     "accuracy_curves",
     "compare",
     "diagnose",
+    "distances",
     "evaluate",
     "evaluate_on_ray",
     "merge",

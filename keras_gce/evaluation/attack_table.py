@@ -38,13 +38,13 @@ def attack_table(report: Any) -> dict[str, Any]:
     repeats = _repeats(report)
     folded = [row for row, _ in repeats]
     together = {(case.norm, case.eps): case.accuracy for case in report.worst_cases}
-    balls = dict.fromkeys((row.norm, row.eps) for row in report.results)
+    balls = dict.fromkeys(map(_ball, report.results))
     groups = []
     for ball in balls:
         rows = [
             row
             for row in report.results
-            if (row.norm, row.eps) == ball and not _is_in(row, folded)
+            if _ball(row) == ball and not _is_in(row, folded)
         ]
         norm, eps = ball
         share = together.get((norm or "", eps)) if eps else None
@@ -69,6 +69,11 @@ def attack_table(report: Any) -> dict[str, Any]:
         "engines": len(engines) > 1,
         "far": any(row.eps is None for row in report.results),
     }
+
+
+def _ball(row: AttackResult) -> tuple[str | None, float | None]:
+    # FMN measures in a norm, and has no radius.
+    return (None, None) if row.eps is None else (row.norm, row.eps)
 
 
 def _caption(

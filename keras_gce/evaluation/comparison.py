@@ -151,9 +151,7 @@ def _accuracies(report: RobustnessReport) -> dict[str, float]:
     for row in report.results:
         parts = [row.label]
         parts += [f"through {row.loss}"] if row.loss else []
-        parts += (
-            [f"{row.norm} {budget_text(report, row)}"] if row.norm else [row.budget]
-        )
+        parts.append(f"{row.norm or ''} {budget_text(report, row)}".strip())
         found[", ".join(filter(None, parts))] = row.robust_accuracy
     worst = {
         f"worst case, {case.norm} {ball_text(report, case.eps)}": case.accuracy

@@ -8,18 +8,13 @@ import keras
 import numpy as np
 
 from keras_gce.attacks.base import Attack
-from keras_gce.classifier import Classifier, is_finite, is_right
+from keras_gce.classifier import Classifier, is_finite
 from keras_gce.evaluation.adversarial import adversarial_examples
 from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.diagnostics import diagnose
 from keras_gce.evaluation.door import Task, at_the_door
 from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.gallery import gallery
-from keras_gce.evaluation.gradients import (
-    gradient_counts,
-    gradient_flags,
-    no_gradient_beside,
-)
 from keras_gce.evaluation.parts import places_of
 from keras_gce.evaluation.plan import Plan
 from keras_gce.evaluation.record import (
@@ -32,7 +27,8 @@ from keras_gce.evaluation.record import (
 from keras_gce.evaluation.report import RobustnessReport
 from keras_gce.evaluation.results import Flag, Part
 from keras_gce.evaluation.run import run_plan
-from keras_gce.evaluation.sanity import is_constant, sanity_checks
+from keras_gce.evaluation.sanity import sanity_checks
+from keras_gce.evaluation.start import first_look
 from keras_gce.files import PathLike
 from keras_gce.progress import bar
 
@@ -63,9 +59,9 @@ def evaluate(
     - `"adaptive"`: each of cross-entropy, the training loss and the margin loss; an
       example counts as robust only if none of them breaks it.
 
-    JSMA, CarliniWagnerL2, FAB and the black-box attacks have objectives of their own
-    and run once. JSMA and CarliniWagnerL2 have no radius: they have rows, but do not
-    count in the worst case of the attacks that have one. AutoAttack runs as its authors
+    JSMA, CarliniWagnerL2, FMN, FAB and the black-box attacks have objectives of their
+    own and run once. The first three have no radius: they have rows, but do not count
+    in the worst case of the attacks that have one. AutoAttack runs as its authors
     have it: its attacks have a row each, and each attacks what those before it left
     right.
 
@@ -149,9 +145,7 @@ def evaluated(
         progress: Whether to show a progress bar on stderr.
         diagnostics: Whether to look for masked gradients by runs of their own.
         keep_adversarial: Whether the report keeps what broke each image.
-        known: What is known of the other parts: whether an input gradient is not
-            finite somewhere, and whether none can be had beside such a place. Defaults
-            to neither.
+        known: What is known of the other parts; see `first_look`.
     """
     classifier, plan, x, y = task.classifier, task.plan, task.x, task.y
     batch_size = task.batch_size
@@ -159,21 +153,8 @@ def evaluated(
     saved = Checkpoint(checkpoint, task.digest) if checkpoint else None
     # What is attacked, and counted; attacks know each example by its place in `x`.
     own_x, own_y = x[own], y[own]
-    with bar("looking at the gradients", show=progress):
-        z = classifier.predict(own_x, batch_size)
-        clean = is_right(z, own_y)
-        gradients = _gradients(classifier, plan, own_x[clean], own_y[clean], z)
-        checks = gradient_flags(gradients, int(clean.sum()))
-    found_nan = any(check.name == "nan_gradients" and check.raised for check in checks)
-    classifier.nan_gradients = found_nan or known[0]
-    if known[1] or (
-        found_nan
-        and no_gradient_beside(
-            classifier, own_x[clean], own_y[clean], plan.attacks[0].bounds
-        )
-    ):
-        plan = plan.with_black_boxes(x.shape[1:])
-
+    look = first_look(classifier, plan, own_x, own_y, batch_size, progress, known)
+    plan, z, clean, checks = look.plan, look.z, look.clean, look.checks
     outcomes = run_plan(
         *(plan, classifier, x, y, _at(own, clean, len(x))),
         *(batch_size, saved, progress, keep_adversarial),
@@ -215,7 +196,7 @@ def evaluated(
             num_classes=classifier.num_classes,
             fingerprint=task.digest,
             finite=is_finite(z),
-            gradients=gradients,
+            gradients=look.gradients,
             opens=opens,
             rows=rows,
         )
@@ -238,23 +219,6 @@ def _at(own: np.ndarray | slice, flags: np.ndarray, count: int) -> np.ndarray:
     whole = np.zeros(count, bool)
     whole[own] = flags
     return whole
-
-
-def _gradients(
-    classifier: Classifier, plan: Plan, x: np.ndarray, y: np.ndarray, z: np.ndarray
-) -> dict[str, list[int]]:
-    """Looks at the gradients that the attacks of a plan follow; `gradient_counts`."""
-    asking = [attack for attack in plan.attacks if attack.needs_gradient]
-    if not asking or is_constant(z):
-        return {}
-    losses: list[Any] = []
-    for attack in asking:
-        loss = "crossentropy" if attack.loss is None else attack.loss
-        if loss == "training" and classifier.is_crossentropy:
-            loss = "crossentropy"
-        if loss not in losses:
-            losses.append(loss)
-    return gradient_counts(classifier, x, y, losses)
 
 
 def _diagnosed(

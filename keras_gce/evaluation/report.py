@@ -108,8 +108,8 @@ class RobustnessReport:
     def robust(self) -> np.ndarray:
         """Boolean array: which examples are right before and after every attack.
 
-        An attack without a radius (JSMA, C&W) has no say in what is left within one: it
-        counts only where there is no other.
+        An attack without a radius (JSMA, C&W, FMN) has no say in what is left within
+        one: it counts only where there is no other.
         """
         rows = self.row_robust
         if self.has_radius:

@@ -28,8 +28,8 @@ class AttackResult:
         name: The attack.
         engine: The library that ran it: "keras_gce" or "cleverhans".
         loss: What it ascended; `None` for an attack with an objective of its own.
-        eps: Radius of the ball, in units of the images.
-        norm: The norm of the ball.
+        eps: Radius of the ball, in units of the images; `None`: it has none.
+        norm: The norm of the ball, or of the distance that FMN makes least.
         n_examples: Number of examples evaluated.
         clean_accuracy: Share of them that is right before the attack.
         robust_accuracy: Share of them that is right before and after it.

@@ -216,6 +216,7 @@ def _attack(
         "shown_class": classes[shown],
         "reached": ~right if targets is None else (classes == targets) & finite,
         "l0": np.count_nonzero(delta, axis=1),
+        "l1": np.abs(delta).sum(axis=1, dtype="float64"),
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
         "seconds": np.array(seconds),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_gce import cli, files, models, saving
-from keras_gce.attacks import AutoAttack
+from keras_gce.attacks import FMN, AutoAttack
 from keras_gce.cli import views
 from keras_gce.cli.attack_options import attacks_of, usual_for
 from keras_gce.evaluation import RobustnessReport
@@ -148,8 +148,13 @@ def test_the_usual_attacks_of_a_model_of_few_classes():
 
 
 def test_attacks_without_a_radius_run_once():
-    args = parsed("--eps", "0.1,0.2", "--attacks", "jsma,fgsm")
-    assert [attack.eps for attack in attacks_of(args)] == [None, 0.1, 0.2]
+    args = parsed(
+        *("--eps", "0.1,0.2", "--attacks", "jsma,fmn,fgsm", "--norm", "l2"),
+        *("--steps", "7"),
+    )
+    made = attacks_of(args)
+    assert [attack.eps for attack in made] == [None, None, 0.1, 0.2]
+    assert made[1] == FMN(norm="l2", steps=7)
 
 
 def test_settings_of_no_attack_are_refused(refused, saved):

@@ -15,6 +15,7 @@ from keras_gce.attacks import (
     BIM,
     FAB,
     FGSM,
+    FMN,
     JSMA,
     MIM,
     PGD,
@@ -92,6 +93,7 @@ ALL = [
     AutoAttack(eps=0.1),
     JSMA(gamma=0.1),
     CarliniWagnerL2(max_iterations=3, binary_search_steps=2),
+    FMN(steps=3),
 ]
 
 
@@ -299,11 +301,14 @@ def test_what_figures_mean_comes_before_masked_gradients(cliff):
 @pytest.mark.parametrize("threat_model", ["crossentropy", None])
 def test_attacks_without_a_radius_are_not_in_the_worst_case(data, threat_model):
     far = [JSMA(gamma=0.5), CarliniWagnerL2(target=None, max_iterations=50)]
+    far.append(FMN(norm="l1", steps=10))
     near = FGSM(eps=0.001)
     model = of_unit(1)
     report = report_of(model, data, [*far, near], threat_model=threat_model)
-    jsma, cw, fgsm = report.results
+    jsma, cw, fmn, fgsm = report.results
     assert min(jsma.robust_accuracy, cw.robust_accuracy) < 0.2
+    assert (fmn.eps, fmn.norm) == (None, "l1") and fmn.robust_accuracy < 0.1
+    assert fmn.median_l2 > 0 and "| FMN | – | l1 | own |" in report.to_markdown()
     assert report.worst_case_accuracy == fgsm.robust_accuracy > 0.8
     assert "robust in the worst case" in report.to_markdown().splitlines()[0]
     alone = report_of(model, data, far, threat_model=threat_model)
@@ -311,6 +316,8 @@ def test_attacks_without_a_radius_are_not_in_the_worst_case(data, threat_model):
     assert "robust in the worst case" not in first and "no robust accuracy" in first
     page = alone.to_html()
     assert "left by attacks without a radius" in page and "robust, worst" not in page
+    # One group, in which FMN says what it measures in.
+    assert "All rows: no radius" in page and ">, l1</span>" in page
     quick = report_of(model, data, [*far, near], worst_case_only=True)
     assert quick.worst_case_accuracy == report.worst_case_accuracy
 
@@ -367,6 +374,7 @@ def test_nan_gradients_in_attacks_with_a_target():
     attacks = [
         JSMA(gamma=0.2),
         CarliniWagnerL2(max_iterations=20, initial_const=1, binary_search_steps=3),
+        FMN(steps=5),
     ]
     safe, careless = (
         report_of(encoding(one), (x, y), attacks) for one in (True, False)
