@@ -6,8 +6,9 @@ The same images, attacks and batches three times over: `evaluate`; `evaluate` of
 batch as a part, and `merge`, in the same process, which says what a part costs beside
 its attacks; and `evaluate_on_ray`, with the start of Ray and of each worker's backend,
 which compile what they run themselves. What the first compiled the second finds, so
-that a first run of each is left out. Prints the medians, their ratios to the first, and
-whether the rows are the same, image for image.
+that a first run of each is left out. Prints the medians, of the wall's clock and of the
+time that this process had its cores (what Ray's have is not in it), their ratios to
+the first, and whether the rows are the same, image for image.
 """
 
 import argparse
@@ -58,19 +59,26 @@ def main():
         ),
     }
     alone()  # Compiles.
-    seconds, rows = {name: [] for name in ways}, {}
+    clocks = {"seconds": time.perf_counter, "cores": time.process_time}
+    times = {(name, clock): [] for name in ways for clock in clocks}
+    rows = {}
     for _ in range(args.repeats):
         for name, run in ways.items():
-            start = time.perf_counter()
+            start = {clock: read() for clock, read in clocks.items()}
             rows[name] = run().row_robust
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+            for clock, read in clocks.items():
+                times[name, clock].append(read() - start[clock])
+    medians = {key: statistics.median(values) for key, values in times.items()}
     first = next(iter(ways))
-    print("| way | seconds | ratio | same rows |")
-    print("|---|---|---|---|")
-    for name, median in medians.items():
-        same = np.array_equal(rows[name], rows[first])
-        print(f"| {name} | {median:.1f} | {median / medians[first]:.2f} | {same} |")
+    print("| way | seconds | ratio | CPU seconds here | ratio | same rows |")
+    print("|---|---|---|---|---|---|")
+    for name in ways:
+        cells = [name]
+        for clock in clocks:
+            median = medians[name, clock]
+            cells += [f"{median:.1f}", f"{median / medians[first, clock]:.3f}"]
+        cells.append(str(np.array_equal(rows[name], rows[first])))
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

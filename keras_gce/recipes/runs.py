@@ -70,7 +70,7 @@ def over_seeds(
         *(runs, folders, dataset, measure, given, progress, workers, address)
     ):
         found[name] = result
-        say(f"{dataset.name}, {name}: {words}", progress)
+        say(f"{recipes[0].dataset}, {name}: {words}", progress)
     results: dict[Source, list[Result]] = {source: [] for source in sources}
     for (_, source), folder in zip(runs, folders, strict=True):
         results[source].append(found[folder.name])
