@@ -21,6 +21,7 @@ from keras_gce.evaluation.results import (
     Part,
     WorstCase,
 )
+from keras_gce.evaluation.robustbench import as_robustbench
 from keras_gce.evaluation.sanity import FIRST
 from keras_gce.evaluation.schema import (
     SCHEMA_VERSION,
@@ -276,6 +277,19 @@ class RobustnessReport:
     def to_latex(self) -> str:
         """Returns the results as a LaTeX table (booktabs), with a citation."""
         return as_latex(self)
+
+    def to_robustbench(self, dataset: str = "cifar10", **entry: Any) -> str:
+        """Returns the model's entry of RobustBench's leaderboard: its JSON.
+
+        Args:
+            dataset: `"cifar10"` or `"cifar100"`. Defaults to `"cifar10"`.
+            **entry: What a report doesn't know, such as `name`; see
+                `keras_gce.evaluation.robustbench.as_robustbench`.
+
+        Raises:
+            InputError: If the report is not what RobustBench takes; it says why.
+        """
+        return as_robustbench(self, dataset, **entry)
 
     def to_html(self) -> str:
         """Returns the report as one self-contained HTML page, with charts.

@@ -90,7 +90,9 @@ def joined(address: str | None) -> Iterator[Any]:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = "no cluster there" if address else "it does not start here"
+        where = "it does not start here"
+        if address is not None:
+            where = "nobody there; a cluster with tokens wants RAY_AUTH_MODE=token"
         raise InputError(
             "`address` must be that of a Ray cluster that can be joined. "
             f"Received: address={address!r}, {where} ({one_line(error, 200)})"
