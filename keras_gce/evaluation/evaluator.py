@@ -163,8 +163,9 @@ def evaluated(
     rows = [arrays_of(outcome, own) for outcome in outcomes]
     row_robust = np.array([outcome.robust[own] for outcome in outcomes])
     results = results_of(plan, outcomes, rows, row_robust, clean)
-    first = sanity_checks(classifier, own_x, own_y, z, rows, plan)
-    if diagnostics and (part is None or part[0] == 1):
+    is_first = part is None or part[0] == 1
+    first = sanity_checks(classifier, own_x, own_y, z, rows, plan, is_first)
+    if diagnostics and is_first:
         with bar("looking for masked gradients", show=progress):
             signs = _diagnosed(classifier, own_x, own_y, plan, row_robust)
             checks = _worse(checks, signs)

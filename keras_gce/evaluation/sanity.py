@@ -40,6 +40,7 @@ def sanity_checks(
     z: np.ndarray,
     rows: Sequence[RowArrays],
     plan: Plan,
+    is_first: bool = True,
 ) -> list[Flag]:
     """Returns the `Flag`s that say what the figures of an evaluation mean.
 
@@ -50,6 +51,8 @@ def sanity_checks(
         z: Their logits, of shape `(N, K)`.
         rows: List of `RowArrays`, one for each row of the plan.
         plan: The `Plan`.
+        is_first: Whether the first images are among them: these are looked at in
+            another unit. Defaults to `True`.
     """
     clean = is_right(z, y)
     flags = [not_finite(is_finite(z), rows)]
@@ -67,7 +70,8 @@ def sanity_checks(
         )
     )
     flags.append(near_chance(clean, classifier.num_classes))
-    flags += _unit(classifier, x, y, clean, plan.attacks[0].bounds)
+    if is_first:
+        flags += _unit(classifier, x, y, clean, plan.attacks[0].bounds)
     return flags + _covers_range(plan)
 
 
