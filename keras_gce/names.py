@@ -37,6 +37,7 @@ ATTACKS = {
     "apgdt": "APGDT",
     "fab": "FAB",
     "square": "Square",
+    "hopskipjump": "HopSkipJump",
     "autoattack": "AutoAttack",
     "jsma": "JSMA",
     "carliniwagnerl2": "CarliniWagnerL2",

@@ -8,6 +8,7 @@ from keras_gce.attacks.carlini_wagner import CarliniWagnerL2
 from keras_gce.attacks.fab import FAB
 from keras_gce.attacks.fmn import FMN
 from keras_gce.attacks.gradient import BIM, FGSM, MIM, PGD
+from keras_gce.attacks.hop_skip_jump import HopSkipJump
 from keras_gce.attacks.jsma import JSMA
 from keras_gce.attacks.square import Square
 from keras_gce.classifier import logits_of
@@ -26,6 +27,7 @@ __all__ = [
     "AutoAttack",
     "BallAttack",
     "CarliniWagnerL2",
+    "HopSkipJump",
     "LossAttack",
     "RandomNoise",
     "Square",

@@ -162,6 +162,17 @@ class Attack:
         """Perturbs checked images. With `stop_early` an example ends at success."""
         raise NotImplementedError
 
+    def counted(
+        self,
+        classifier: Classifier,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        stop_early: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Perturbs as `run`; returns each image's forward passes too, if counted."""
+        return self.run(classifier, x, y, seed=seed, stop_early=stop_early), None
+
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes it makes for an image it can't break.
 

@@ -14,9 +14,10 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import Attack, BallAttack, serializable
+from keras_gce.attacks.base import Attack, serializable
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
+from keras_gce.attacks.queries import QueryAttack
 from keras_gce.checks import State, Tensor, check_integer, check_shape
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -26,7 +27,7 @@ __all__ = ["RandomNoise", "Transfer"]
 
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RandomNoise(BallAttack):
+class RandomNoise(QueryAttack):
     """Random points of the ball: the least that any attack has to beat.
 
     An example ends at its first success; of the others the point with the greatest
@@ -47,20 +48,18 @@ class RandomNoise(BallAttack):
 
     samples: int = 100
 
-    needs_gradient = False
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("samples", self.samples, least=1)
 
-    def run(
+    def counted(
         self,
         classifier: Classifier,
         x: np.ndarray,
         y: np.ndarray,
         seed: int | None = None,
         stop_early: bool = False,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Perturbs checked images; an example ends at success in any case."""
         return self.compiled(
             classifier,
@@ -85,11 +84,11 @@ class RandomNoise(BallAttack):
         eps: Tensor,
         samples: Tensor,
         seed: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         sign = -1.0 if self.targeted else 1.0
 
         def step(i: Tensor, state: State) -> tuple[State, Tensor]:
-            best, best_lead, x, y = state
+            best, used, best_lead, x, y = state
             point = random_point(x, eps, self.norm, TensorSeed(seed, i))
             if self.norm == "linf":
                 point = ops.clip(point, *interval(x, eps, self.bounds))
@@ -100,10 +99,13 @@ class RandomNoise(BallAttack):
             success = succeeds(y, z, self.targeted)
             better = success | (lead > best_lead)
             best = choose(better, point, best)
-            return (best, ops.where(better, lead, best_lead), x, y), success
+            best_lead = ops.where(better, lead, best_lead)
+            return (best, used + 1, best_lead, x, y), success
 
-        lead = ops.zeros_like(y, dtype="float32") - np.inf
-        return backend.while_active(step, (x, lead, x, y), samples)[0]
+        used = ops.zeros_like(y, dtype="int32")
+        state = x, used, ops.zeros_like(y, dtype="float32") - np.inf, x, y
+        best, used = backend.while_active(step, state, samples, num_results=2)
+        return best, used
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,10 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.ball import TensorSeed, interval, normalize, project, round_down
-from keras_gce.attacks.base import BallAttack, serializable
+from keras_gce.attacks.base import serializable
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
+from keras_gce.attacks.queries import QueryAttack
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -26,7 +27,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Square(BallAttack):
+class Square(QueryAttack):
     """Square attack: changes random squares, and keeps what lowers the margin.
 
     It asks the model for logits and for no gradient, so that masked gradients do not
@@ -62,8 +63,6 @@ class Square(BallAttack):
     p_init: float = 0.8
     rescale_schedule: bool = True
 
-    needs_gradient = False
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("queries", self.queries, least=1)
@@ -87,14 +86,14 @@ class Square(BallAttack):
                 f"windows of them. Received: x.shape={x.shape}"
             )
 
-    def run(
+    def counted(
         self,
         classifier: Classifier,
         x: np.ndarray,
         y: np.ndarray,
         seed: int | None = None,
         stop_early: bool = False,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Perturbs checked images; an example ends at success in any case."""
         channels_first = classifier.data_format == "channels_first"
         return self.compiled(
@@ -129,7 +128,7 @@ def _search(
     p_init: Tensor,
     pace: Tensor,
     seed: Tensor,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     if channels_first:
         x = ops.moveaxis(x, 1, -1)
 
@@ -151,7 +150,7 @@ def _search(
         return _side(ops.cast(i, "float32") * pace, p_init, *x.shape[1:3])
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
-        best, best_lead, x, y = state
+        best, used, best_lead, x, y = state
         moved = ops.cond(
             ops.equal(i, 0),
             lambda: start(x, eps, TensorSeed(seed, i)),
@@ -163,11 +162,13 @@ def _search(
         success = succeeds(y, z, attack.targeted)
         better = ops.equal(i, 0) | success | (lead > best_lead)
         best = choose(better, moved, best)
-        return (best, ops.where(better, lead, best_lead), x, y), success
+        best_lead = ops.where(better, lead, best_lead)
+        return (best, used + 1, best_lead, x, y), success
 
-    lead = ops.zeros_like(y, dtype="float32")
-    best = backend.while_active(step, (x, lead, x, y), queries)[0]
-    return ops.moveaxis(best, -1, 1) if channels_first else best
+    used, lead = ops.zeros_like(y, dtype="int32"), ops.zeros_like(y, dtype="float32")
+    state = x, used, lead, x, y
+    best, used = backend.while_active(step, state, queries, num_results=2)
+    return ops.moveaxis(best, -1, 1) if channels_first else best, used
 
 
 def _side(done: Tensor, p_init: Tensor, height: int, width: int) -> Tensor:

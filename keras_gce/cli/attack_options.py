@@ -67,7 +67,9 @@ def add_attacks(parser: options.Parser) -> None:
     parser.add_argument(
         "--restarts", type=options.count, help="starts of pgd, apgd, apgdt and fab"
     )
-    parser.add_argument("--queries", type=options.count, help="queries of square")
+    parser.add_argument(
+        "--queries", type=options.count, help="queries of square and hopskipjump"
+    )
     parser.add_argument(
         "--seed", type=options.seed, help="decides what is random; without it 0"
     )

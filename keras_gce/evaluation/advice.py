@@ -21,7 +21,7 @@ def not_tried(report: Any) -> list[str]:
     if report.flags or not report.has_radius or worst < HIGH * report.clean_accuracy:
         return []
     names = {row.name for row in report.results}
-    queries = [row.settings.get("queries", 0) for row in report.results]
+    queries = [r.settings["queries"] for r in report.results if r.name == "Square"]
     advice = []
     if report.threat_model != "adaptive":
         advice.append("the adaptive threat model (--threat-model adaptive)")
@@ -36,6 +36,6 @@ def not_tried(report: Any) -> list[str]:
         advice.append(
             "transfer from a model trained in the plain way (--source OTHER.keras)"
         )
-    if max(queries) < QUERIES:
+    if max(queries, default=0) < QUERIES:
         advice.append(f"Square with {QUERIES} queries or more")
     return [*advice, "an attack made for this very model"]

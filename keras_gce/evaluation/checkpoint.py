@@ -15,8 +15,9 @@ __all__ = ["Checkpoint"]
 
 # Counts what a finished batch holds. 4: its examples' indices; the fingerprint knows
 # the training loss. 5: a batch is of a stretch of places. 6: it has l1 distances, and
-# tells whether gradients were taken beside places where they are not finite.
-FORMAT = 6
+# tells whether gradients were taken beside places where they are not finite. 7: it
+# counts queries.
+FORMAT = 7
 META = "evaluation.json"
 
 

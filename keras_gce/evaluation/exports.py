@@ -28,6 +28,7 @@ COLUMNS = (
     "mean_l2",
     "median_l2",
     "max_linf",
+    "median_queries",
     "seconds",
     "settings",
 )

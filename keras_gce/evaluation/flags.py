@@ -28,7 +28,7 @@ HIDES = 0.1
 # What one step breaks where it does nothing, and what several then break.
 NOTHING, ALL = 0.01, 0.25
 REFERENCE = "Carlini et al. 2019 (arXiv 1902.06705), sections 4 and 5"
-BLACK_BOXES = ("Square", "RandomNoise", "Transfer")
+BLACK_BOXES = ("Square", "HopSkipJump", "RandomNoise", "Transfer")
 
 Pair: TypeAlias = tuple[AttackResult, AttackResult]
 

@@ -9,8 +9,6 @@ from keras_gce.evaluation.words import ball_text, budget_text, cell, title
 
 __all__ = ["markdown"]
 
-COLUMNS = "mean l0 | mean l2 | median l2 | seconds"
-
 
 def markdown(report: Any) -> str:
     """Returns a report as Markdown.
@@ -32,13 +30,17 @@ def markdown(report: Any) -> str:
     if len(balls) > 1:
         signs = [*balls, *signs]
     accuracy = "accuracy left %" if report.worst_case_only else "robust accuracy %"
+    asked = any(row.median_queries is not None for row in report.results)
+    columns = ["attack", "eps", "norm", "loss", "engine", accuracy, "success %"]
+    columns += ["mean l0", "mean l2", "median l2"]
+    columns += [*(["median queries"] if asked else []), "seconds"]
     lines = [
         _summary(report),
         "",
         *(signs + [""] if signs else []),
-        f"| attack | eps | norm | loss | engine | {accuracy} | success % | {COLUMNS} |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-        *(_line(report, row) for row in report.results),
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
+        *(_line(report, row, asked) for row in report.results),
     ]
     return "\n".join(lines) + "\n"
 
@@ -76,7 +78,8 @@ def _balls(report: Any) -> list[str]:
     return lines
 
 
-def _line(report: Any, row: AttackResult) -> str:
+def _line(report: Any, row: AttackResult, asked: bool) -> str:
+    queries = "–" if row.median_queries is None else f"{row.median_queries:.0f}"
     cells = (
         row.label,
         budget_text(report, row) or "–",
@@ -88,6 +91,7 @@ def _line(report: Any, row: AttackResult) -> str:
         "–" if row.mean_l0 is None else f"{row.mean_l0:.0f}",
         "–" if row.mean_l2 is None else f"{row.mean_l2:.3f}",
         "–" if row.median_l2 is None else f"{row.median_l2:.3f}",
+        *([queries] if asked else []),
         f"{row.seconds:.1f}",
     )
     return f"| {' | '.join(cell(text) for text in cells)} |"

@@ -76,6 +76,7 @@ def figures_of(
     attacked = arrays.attacked
     won = arrays.reached[attacked]
     l0, l2 = arrays.l0[attacked][won], arrays.l2[attacked][won]
+    queries = arrays.queries[attacked][won]
     return {
         "n_examples": len(clean),
         "clean_accuracy": float(clean.mean()),
@@ -85,6 +86,7 @@ def figures_of(
         "mean_l2": float(l2.mean()) if won.any() else None,
         "median_l2": float(np.median(l2)) if won.any() else None,
         "max_linf": float(arrays.linf[attacked].max(initial=0.0)),
+        "median_queries": float(np.median(queries)) if queries.any() else None,
     }
 
 
@@ -109,6 +111,7 @@ def arrays_of(outcome: Outcome, own: np.ndarray | slice) -> RowArrays:
         l0=column(outcome.column("l0"), "int32"),
         l2=column(outcome.column("l2"), "float32"),
         linf=column(outcome.column("linf"), "float32"),
+        queries=column(outcome.column("queries"), "int32"),
     )
 
 

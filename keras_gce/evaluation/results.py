@@ -47,6 +47,8 @@ class AttackResult:
         ensemble: Name of the ensemble, such as "AutoAttack", whose row this is: of its
             rows each attacks what those before it left right, and says what is left
             then. `None` for an attack of its own.
+        median_queries: Median number of forward passes until a success, over the
+            successes; `None` where there is none, and of an attack that counts none.
     """
 
     name: str
@@ -65,6 +67,7 @@ class AttackResult:
     median_l2: float | None = None
     mean_l0: float | None = None
     ensemble: str | None = None
+    median_queries: float | None = None
 
     @property
     def label(self) -> str:
@@ -218,6 +221,8 @@ class RowArrays:
         l0: Integers: how many features it changed.
         l2: Floats: how far it went.
         linf: Floats: the greatest change of a feature.
+        queries: Integers: how many forward passes it took; 0 of an example that was not
+            attacked, and of an attack that counts none.
     """
 
     attacked: np.ndarray
@@ -226,6 +231,7 @@ class RowArrays:
     l0: np.ndarray
     l2: np.ndarray
     linf: np.ndarray
+    queries: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

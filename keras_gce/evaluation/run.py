@@ -200,7 +200,8 @@ def _attack(
     start = time.perf_counter()
     # Apart from each other, so that seeds 0 and 1 share no batch.
     seed = ((attack.seed or 0) * 1_000_003 + batch * 7919) % 2**31
-    x_adv = np.asarray(attack.run(classifier, x, y, seed=seed, stop_early=True))
+    x_adv, queries = attack.counted(classifier, x, y, seed=seed, stop_early=True)
+    x_adv = np.asarray(x_adv)
     seconds = time.perf_counter() - start
     delta = (x_adv - x).reshape(len(x), -1)
     targets = attack.targets(classifier, x, y, seed)
@@ -219,6 +220,7 @@ def _attack(
         "l1": np.abs(delta).sum(axis=1, dtype="float64"),
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
+        "queries": np.zeros(len(x), int) if queries is None else np.asarray(queries),
         "seconds": np.array(seconds),
         "beside": np.array(classifier.nan_gradients),
     }

@@ -27,7 +27,7 @@ __all__ = ["SCHEMA_VERSION", "as_dict", "check", "fields_of", "no_constant", "st
 SCHEMA_VERSION = 3
 IMAGES = ("clean", "adversarial", "difference")
 # Of a part's rows: what is true or false, and what is a number.
-BITS, NUMBERS = ("attacked", "reached", "finite"), ("l0", "l2", "linf")
+BITS, NUMBERS = ("attacked", "reached", "finite"), ("l0", "l2", "linf", "queries")
 
 
 def as_dict(report: Any) -> dict[str, Any]:
@@ -164,9 +164,11 @@ def _packed_part(part: Part) -> dict[str, Any]:
 
 
 def _part(data: dict[str, Any], n: int, rows: int) -> Part:
+    # Of a part that was made before there were any.
+    none = {"queries": _pack_array(np.zeros(n, "int32"))}
     found = [
         {name: _unpack(row[name], n) for name in BITS}
-        | {name: _unpack_array(row[name]) for name in NUMBERS}
+        | {name: _unpack_array((none | row)[name]) for name in NUMBERS}
         for row in data["rows"]
     ]
     index = _unpack_array(data["index"])
