@@ -36,6 +36,8 @@ def main():
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--queries", type=int, nargs="+", default=[500, 1000, 5000])
     parser.add_argument("--norms", nargs="+", default=["linf", "l2"])
+    parser.add_argument("--seeds", type=int, default=3, help="ours; ART has one")
+    parser.add_argument("--ours", action="store_true", help="without ART")
     args = parser.parse_args()
     model = keras.models.load_model(args.model)
     x, y = datasets.load(args.dataset, data_dir=args.data_dir).test.arrays()
@@ -49,10 +51,15 @@ def main():
     )
     for norm in args.norms:
         rows = [
-            (queries, "keras_gce", *ours(model, x, y, norm, queries))
+            (
+                queries,
+                f"keras_gce, seed {seed}",
+                *ours(model, x, y, norm, queries, seed),
+            )
             for queries in args.queries
+            for seed in range(args.seeds)
         ]
-        rows += art(model, x, y, norm, args.queries)
+        rows += [] if args.ours else art(model, x, y, norm, args.queries)
         for queries, library, distances, seconds in rows:
             print(
                 f"| {norm} | {queries} | {library} | {np.median(distances):.4f} | "
@@ -66,9 +73,9 @@ def lengths(delta, norm):
     return np.linalg.norm(delta, ord=np.inf if norm == "linf" else 2, axis=1)
 
 
-def ours(model, x, y, norm, queries):
+def ours(model, x, y, norm, queries, seed):
     # Of a ball that holds every image: the least distance is looked for.
-    attack = HopSkipJump(eps=1e3, norm=norm, queries=queries, seed=0)
+    attack = HopSkipJump(eps=1e3, norm=norm, queries=queries, seed=seed)
     start = time.perf_counter()
     x_adv = np.asarray(attack(model, x, y))
     seconds = time.perf_counter() - start

@@ -48,6 +48,9 @@ def gradient_of(
                 materialize_grads=True,
                 allow_unused=True,
             )[0]
+            # Of what depends on nothing, as a class does, PyTorch has no gradient.
+            if value.requires_grad
+            else torch.zeros_like(x)
             for value in several
         )
     detached = keras.tree.map_structure(_detached, (values, extra))

@@ -51,10 +51,13 @@ def check_unusual(name: str, z: np.ndarray, log_probabilities: np.ndarray) -> No
 
 
 def _refuse(name: str, z: np.ndarray) -> NoReturn:
+    alone = ""
+    if np.isin(z, (0, 1)).all():
+        alone = "Where it says a class and nothing else, let it return 2 * output - 1. "
     raise InputError(
         "`model` must show where its logits are: its output looks like probabilities, "
         "but no softmax is seen at its end. Make it a functional or sequential model "
-        "that ends in softmax, or let it return logits. "
+        f"that ends in softmax, or let it return logits. {alone}"
         f"Received: model={name}, output {z[0].tolist()}"
         + faq("logits-or-probabilities")
     )

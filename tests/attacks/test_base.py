@@ -23,6 +23,7 @@ from keras_gce.attacks import (
     PGD,
     AutoAttack,
     CarliniWagnerL2,
+    HopSkipJump,
     RandomNoise,
     Square,
 )
@@ -69,6 +70,7 @@ CASES = [
     (FAB(eps=0.1, steps=10, num_targets=3, seed=3), 0.4, "seam"),
     (Square(eps=0.1, queries=300, seed=3), 0.1),
     (RandomNoise(eps=0.1, samples=30, seed=3), 0.0),
+    (HopSkipJump(eps=0.2, queries=150, probes=30, seed=3), 0.1, "seam"),
     (BIM(eps=4.0, norm="l2"), 0.3, "seam"),
     (BIM(eps=4.0, norm="l2", loss="margin"), 0.3),
     (PGD(eps=4.0, norm="l2", steps=10, seed=1), 0.3),
@@ -82,6 +84,7 @@ CASES = [
     (FAB(eps=1.0, norm="l2", steps=10, num_targets=None, seed=3), 0.4),
     (Square(eps=1.0, norm="l2", queries=300, seed=3), 0.1, "seam"),
     (RandomNoise(eps=1.0, norm="l2", samples=30, seed=3), 0.0, "seam"),
+    (HopSkipJump(eps=4.0, norm="l2", queries=150, probes=30, seed=3), 0.1, "seam"),
 ]
 
 
@@ -228,6 +231,7 @@ def test_tiny_gradients_are_as_good_as_others(attack):
         # A look at each of 4 classes, two searches.
         (FMN(steps=10), 3 * (4 + 2 * 10)),
         (FMN(steps=10, targeted=True), 3 * 10),
+        (HopSkipJump(eps=0.1, queries=200), 200),
         (JSMA(gamma=0.5), 2 * 3 * 12),
         (CarliniWagnerL2(max_iterations=10), 3 * 9 * 10),
         (CarliniWagnerL2(max_iterations=10, target="worst"), 3 * 9 * 10 * 4),

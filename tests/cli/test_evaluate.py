@@ -119,19 +119,20 @@ def parsed(*options):
 
 def test_settings_reach_the_attacks_that_have_them():
     args = parsed(
-        *("--eps", "8/255,0.01,8/255,", "--attacks", "PGD, fgsm, Square, Auto-Attack,"),
+        *("--eps", "8/255,0.01,8/255,"),
+        *("--attacks", "PGD, fgsm, Square, Auto-Attack, HopSkipJump,"),
         *("--steps", "7", "--step-size", "0.002", "--restarts", "3"),
         *("--queries", "50", "--seed", "5", "--norm", "L2"),
     )
     made = attacks_of(args)
     assert [attack.name for attack in made] == [
-        *("PGD", "FGSM", "Square", "AutoAttack") * 2
+        *("PGD", "FGSM", "Square", "AutoAttack", "HopSkipJump") * 2
     ]
-    assert [attack.eps for attack in made] == [0.01] * 4 + [8 / 255] * 4
+    assert [attack.eps for attack in made] == [0.01] * 5 + [8 / 255] * 5
     assert {(attack.norm, attack.seed) for attack in made} == {("l2", 5)}
-    pgd, _, square, ensemble = made[:4]
+    pgd, _, square, ensemble, jump = made[:5]
     assert (pgd.steps, pgd.step_size, pgd.restarts) == (7, 0.002, 3)
-    assert square.queries == 50
+    assert square.queries == jump.queries == 50
     # AutoAttack is the one that may be quoted.
     assert ensemble == AutoAttack(eps=0.01, norm="l2", seed=5)
 

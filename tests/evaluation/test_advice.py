@@ -58,6 +58,12 @@ def test_autoattack_is_for_four_classes_and_more():
         ([row("FAB-T"), row("Square", queries=5000)], "adaptive", ["--source"]),
         ([row("APGD"), row("Transfer PGD")], "adaptive", ["Square"]),
         ([row("Square", queries=100)], "adaptive", ["autoattack", "--source", "5000"]),
+        # Its queries are no queries of Square.
+        (
+            [row("APGD"), row("HopSkipJump", queries=5000), row("Transfer PGD")],
+            "adaptive",
+            ["Square"],
+        ),
     ],
 )
 def test_what_was_not_run_is_named(rows, threat_model, missing):

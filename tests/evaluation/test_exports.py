@@ -32,6 +32,31 @@ def test_several_balls(report):
     assert {line.count(" & ") for line in body.splitlines() if "&" in line} == {4}
 
 
+def test_queries_stand_where_some_are_counted(report):
+    rows = list(report.results)
+    assert (
+        "queries"
+        not in dataclasses.replace(
+            report,
+            results=[dataclasses.replace(row, median_queries=None) for row in rows],
+        ).to_markdown()
+    )
+    rows[-1] = dataclasses.replace(rows[-1], median_queries=123.0)
+    made = dataclasses.replace(report, results=rows)
+    table = [line for line in made.to_markdown().splitlines() if line.startswith("|")]
+    assert len({line.count(" | ") for line in table if "---" not in line}) == 1
+    assert table[0].count("|") == table[1].count("|")
+    column = table[0].split(" | ").index("median queries")
+    cells = [line.split(" | ")[column] for line in table[2:]]
+    assert cells == ["–"] * (len(cells) - 1) + ["123"]
+    lines = list(csv.DictReader(io.StringIO(made.to_csv())))
+    assert [line["median_queries"] for line in lines][: len(rows)] == [
+        *[""] * (len(rows) - 1),
+        "123.0",
+    ]
+    assert ">median queries</th>" in made.to_html()
+
+
 def test_what_latex_reads_as_its_own(report):
     made = dataclasses.replace(report, setup={"model": r"50%_a&b#{c}$d~e^f.keras"})
     assert (

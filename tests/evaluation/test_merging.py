@@ -114,6 +114,8 @@ def test_parts_are_the_whole_image_for_image(model, data, case):
     whole = run(model, data, **case)
     assert 0.1 < whole.worst_case_accuracy < whole.clean_accuracy < 0.9
     assert {"nan_outputs", "zero_gradients"} <= {flag.name for flag in whole.flags}
+    asked = {row.name for row in whole.results if row.median_queries is not None}
+    assert asked == {row.name for row in whole.results} & {"RandomNoise", "Square"}
     for n in (1, 2, 3, 7):
         parts = parts_of(n, model, data, **case)
         assert sum(len(part.clean) for part in parts) == 40
@@ -298,6 +300,18 @@ def test_damaged_parts_are_refused(three):
     # As reports of this schema version were before there were parts.
     before = {name: value for name, value in data.items() if name != "part"}
     assert RobustnessReport.from_json(json.dumps(before)).part is None
+
+
+def test_parts_of_before_queries_were_counted(three):
+    old = []
+    for part in three:
+        data = part.to_dict()
+        for row in data["results"]:
+            del row["median_queries"]
+        for row in data["part"]["rows"]:
+            del row["queries"]
+        old.append(RobustnessReport.from_json(json.dumps(data)))
+    assert_same(merge(old), merge(three))
 
 
 class Killed(BaseException):
