@@ -5,8 +5,8 @@
 
 The same model and images, those that the model has right. Each query is one image whose
 class is asked; ART's are counted where it asks, and it is stopped when they are used
-up. What counts is the nearest image of another class that was asked. Prints a Markdown
-table.
+up. What counts is the nearest image of another class that was asked. FAB, which has the
+gradient, stands beside both. Prints a Markdown table.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 
 import keras_gce.losses  # noqa: F401
 from keras_gce import datasets
-from keras_gce.attacks import HopSkipJump
+from keras_gce.attacks import FAB, HopSkipJump
 
 
 class SpentError(Exception):
@@ -51,14 +51,13 @@ def main():
     )
     for norm in args.norms:
         rows = [
-            (
-                queries,
-                f"keras_gce, seed {seed}",
-                *ours(model, x, y, norm, queries, seed),
-            )
+            (queries, f"keras_gce, seed {seed}", *run(jump, model, x, y))
             for queries in args.queries
             for seed in range(args.seeds)
+            # Of a ball that holds every image: the least distance is looked for.
+            for jump in [HopSkipJump(eps=1e3, norm=norm, queries=queries, seed=seed)]
         ]
+        rows.append(("–", "FAB", *run(FAB(eps=1e3, norm=norm, seed=0), model, x, y)))
         rows += [] if args.ours else art(model, x, y, norm, args.queries)
         for queries, library, distances, seconds in rows:
             print(
@@ -73,14 +72,12 @@ def lengths(delta, norm):
     return np.linalg.norm(delta, ord=np.inf if norm == "linf" else 2, axis=1)
 
 
-def ours(model, x, y, norm, queries, seed):
-    # Of a ball that holds every image: the least distance is looked for.
-    attack = HopSkipJump(eps=1e3, norm=norm, queries=queries, seed=seed)
+def run(attack, model, x, y):
     start = time.perf_counter()
     x_adv = np.asarray(attack(model, x, y))
     seconds = time.perf_counter() - start
     found = model.predict(x_adv, verbose=0).argmax(-1) != y
-    return np.where(found, lengths(x_adv - x, norm), np.inf), seconds
+    return np.where(found, lengths(x_adv - x, attack.norm), np.inf), seconds
 
 
 def art(model, x, y, norm, budgets):

@@ -33,7 +33,7 @@ def attack_table(report: Any) -> dict[str, Any]:
 
     Returns:
         Dict of "groups", "repeats" (pairs of a row and the one it repeats), "caption"
-        and, for what is not always shown, "engines", "ensembles", "far" and "queries".
+        and, for what is not always shown, "engines", "ensembles" and "far".
     """
     repeats = _repeats(report)
     folded = [row for row, _ in repeats]
@@ -68,7 +68,6 @@ def attack_table(report: Any) -> dict[str, Any]:
         "ensembles": len(ensembles) > 1,
         "engines": len(engines) > 1,
         "far": any(row.eps is None for row in report.results),
-        "queries": any(row.median_queries is not None for row in report.results),
     }
 
 
