@@ -1,6 +1,6 @@
 """keras_gce's HopSkipJump beside ART's: how near it comes for how many queries.
 
-    pip install -e . adversarial-robustness-toolbox
+    pip install -e ".[all,bench]"
     python benchmarks/hop_skip_jump.py MODEL.keras --dataset mnist
 
 The same model and images, those that the model has right. Each query is one image whose
