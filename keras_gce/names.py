@@ -13,6 +13,7 @@ __all__ = [
     "EPS_FREE_ATTACKS",
     "FIGURES",
     "FLAGS",
+    "L1_ATTACKS",
     "LOSSES",
     "NETWORKS",
     "NORMS",
@@ -47,7 +48,9 @@ ATTACKS = {
 CLEVERHANS_ATTACKS = ("fgsm", "bim", "pgd", "mim")
 EPS_FREE_ATTACKS = ("jsma", "carliniwagnerl2", "fmn")
 PAPER_ATTACKS = (*CLEVERHANS_ATTACKS, "jsma", "carliniwagnerl2")
-NORMS = ("linf", "l2")
+NORMS = ("linf", "l2", "l1")
+# Of the attacks: those that know l1 too.
+L1_ATTACKS = ("noise", "apgd", "apgdt", "fab", "square", "autoattack", "fmn")
 THREAT_MODELS = ("adaptive", "crossentropy", "paper")
 ENGINES = ("keras_gce", "cleverhans")
 TUNERS = ("grid", "bayesian", "hyperband")

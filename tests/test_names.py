@@ -77,9 +77,13 @@ def test_engines():
 
 def test_norms():
     for norm in names.NORMS:
-        assert attacks.FGSM(eps=0.1, norm=norm).norm == norm
+        assert attacks.APGD(eps=0.1, norm=norm).norm == norm
     with pytest.raises(InputError, match=f"one of {', '.join(names.NORMS)}. "):
-        attacks.FGSM(eps=0.1, norm="l7")
+        attacks.APGD(eps=0.1, norm="l7")
+    kinds = {name: getattr(attacks, kind) for name, kind in names.ATTACKS.items()}
+    assert {name for name, kind in kinds.items() if "l1" in kind.norms} == set(
+        names.L1_ATTACKS
+    )
 
 
 def test_threat_models():

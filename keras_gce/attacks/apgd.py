@@ -1,4 +1,4 @@
-"""Auto-PGD: PGD that chooses its step size itself."""
+"""Auto-PGD: PGD that chooses its step size itself; its steps are in files beside."""
 
 import dataclasses
 import functools
@@ -7,23 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from keras_gce import backend
-from keras_gce.attacks.ball import (
-    TensorSeed,
-    interval,
-    normalize,
-    project,
-    random_direction,
-    round_down,
-)
+from keras_gce import names
+from keras_gce.attacks.apgd_l1 import ascend_l1, schedule_l1
+from keras_gce.attacks.apgd_steps import ascend, schedule
+from keras_gce.attacks.ball import round_down
 from keras_gce.attacks.base import GRADIENT, BallAttack, LossAttack, serializable
-from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
     objective,
-    off_the_spot,
-    succeeds,
     targeted_dlr,
 )
 from keras_gce.checks import State, Tensor, check_integer
@@ -31,10 +23,6 @@ from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
 __all__ = ["APGD", "APGDT"]
-
-MOMENTUM = 0.75
-# The least share of the steps since the last look that has to go up.
-RISING = 0.75
 
 
 class _AutoPGD(BallAttack):
@@ -44,6 +32,8 @@ class _AutoPGD(BallAttack):
     restarts = 1
     eot_iter = 1
     num_targets = 0
+
+    norms = names.NORMS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +50,7 @@ class _AutoPGD(BallAttack):
     ) -> Tensor:
         """Perturbs checked images."""
         targets = min(self.num_targets, classifier.num_classes - 1)
+        looks = schedule_l1 if self.norm == "l1" else schedule
         return self.compiled(
             classifier,
             functools.partial(_perturb, self, targets, self.eot_iter, stop_early),
@@ -69,10 +60,7 @@ class _AutoPGD(BallAttack):
                 "eps": round_down(self.reach),
                 "steps": np.int32(self.steps),
                 "restarts": np.int32(self.restarts),
-                # The authors' 22%, 6% and 3% of the steps.
-                "first_look": np.int32(max(int(0.22 * self.steps), 1)),
-                "least_look": np.int32(max(int(0.06 * self.steps), 1)),
-                "sooner": np.int32(max(int(0.03 * self.steps), 1)),
+                **{n: np.int32(k) for n, k in looks(self.steps).items()},
                 "seed": self.draw_seed(seed),
             },
         )
@@ -204,13 +192,7 @@ def _perturb(
     classifier: Classifier,
     x: Tensor,
     y: Tensor,
-    eps: Tensor,
-    steps: Tensor,
-    restarts: Tensor,
-    first_look: Tensor,
-    least_look: Tensor,
-    sooner: Tensor,
-    seed: Tensor,
+    **settings: Tensor,
 ) -> Tensor:
     logits, loss = classifier.logits, attack._ascended(classifier)
     sign = -1.0 if attack.targeted else 1.0
@@ -234,81 +216,8 @@ def _perturb(
         state = (0, ops.zeros_like(images), nothing, ops.zeros_like(logits(images)))
         return ops.while_loop(lambda i, *_: i < passes, add, state)[1:]
 
-    limits = interval(x, eps, attack.bounds) if attack.norm == "linf" else ()
-
-    def keep(x_adv: Tensor, x: Tensor, limits: State) -> Tensor:
-        if limits:
-            return ops.clip(x_adv, *limits)
-        return project(x_adv, x, eps, attack.bounds)
-
-    def start(restart: Tensor, x: Tensor, limits: State) -> Tensor:
-        noise = random_direction(x, attack.norm, TensorSeed(seed, restart))
-        return keep(x + eps * noise, x, limits)
-
-    def step(i: Tensor, state: State) -> tuple[State, Tensor]:
-        kept, kept_value, won, x, y, wrong, now, before, *rest = state
-        best, best_gradient, best_value, size, last, seen, *looks = rest
-        rises, since, look, halved, *ends = looks
-        limits = tuple(ends)
-        first = ops.equal(i % (steps + 1), 0)
-        restart = i // (steps + 1)
-        now = ops.cond(first, lambda: start(restart, x, limits), lambda: now)
-
-        target = ops.take(wrong, restart // restarts, axis=1) if targets else None
-        gradient, value, z = gradient_at(now, y, target)
-        here, gradient = off_the_spot(now, gradient, attack.bounds)
-        value = ops.nan_to_num(value)
-        success = succeeds(y, z, attack.targeted)
-        better = ~won & (success | (value > kept_value))
-        kept = choose(better, now, kept)
-        kept_value = ops.where(better, value, kept_value)
-        won = won | success
-
-        # What a start begins with.
-        best_value = ops.where(first, -np.inf, best_value)
-        size = ops.where(first, 2 * eps, size)
-        before = ops.where(first, now, before)
-        look = ops.where(first, first_look, look)
-        rises, since = (ops.where(first, 0, count) for count in (rises, since))
-        halved = ops.where(first, True, halved)
-
-        rises = rises + ops.cast((value > last) & ~first, "int32")
-        since = since + ops.cast(~first, "int32")
-        higher = value > best_value
-        best = choose(higher, now, best)
-        best_gradient = choose(higher, gradient, best_gradient)
-        best_value = ops.where(higher, value, best_value)
-        seen = ops.where(first, best_value, seen)
-
-        looking = ops.equal(since, look)
-        share = ops.cast(rises, "float32") / ops.cast(look, "float32")
-        halve = (share <= RISING) | (~halved & (best_value <= seen))
-        halve = looking & halve
-        size = ops.where(halve, size / 2, size)
-        now, here = choose(halve, best, now), choose(halve, best, here)
-        gradient = choose(halve, best_gradient, gradient)
-        seen = ops.where(looking, best_value, seen)
-        halved = ops.where(looking, halve, halved)
-        rises, since = (ops.where(looking, 0, count) for count in (rises, since))
-        sooner_look = ops.maximum(look - sooner, least_look)
-        look = ops.where(looking, sooner_look, look)
-
-        direction = normalize(gradient, attack.norm)
-        moved = keep(here + by_example(size, x) * direction, x, limits)
-        weight = ops.where(first, 1.0, MOMENTUM)
-        moved = now + weight * (moved - now) + (1 - weight) * (now - before)
-        state = (kept, kept_value, won, x, y, wrong, keep(moved, x, limits), now)
-        state += (best, best_gradient, best_value, size, value, seen)
-        state += (rises, since, look, halved, *limits)
-        return state, success if stop_early else ops.zeros_like(success)
-
     wrong = ops.zeros_like(y)[:, None]
     if targets:
         wrong = likeliest_wrong(y, logits(x), targets)
-    number = ops.zeros_like(y, dtype="float32")
-    count, no = ops.zeros_like(y), ops.zeros_like(y, dtype="bool")
-    state: State = (x, number - np.inf, no, x, y, wrong, x, x)
-    state += (x, ops.zeros_like(x), number, number, number, number)
-    state += (count, count, count, no, *limits)
-    rounds = (steps + 1) * restarts * max(targets, 1)
-    return backend.while_active(step, state, rounds)[0]
+    steps = ascend_l1 if attack.norm == "l1" else ascend
+    return steps(attack, gradient_at, stop_early, x, y, wrong, **settings)

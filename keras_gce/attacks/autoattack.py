@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_gce import names
 from keras_gce.attacks.apgd import APGD, APGDT
 from keras_gce.attacks.base import Attack, BallAttack, serializable
 from keras_gce.attacks.fab import FAB
@@ -23,7 +24,7 @@ class AutoAttack(BallAttack):
     """AutoAttack: each attack of an ensemble on what survived those before it.
 
     - `"standard"`: APGD on cross-entropy, APGD-T, FAB-T, Square with 5,000 queries of a
-      schedule of 10,000.
+      schedule of 10,000. In l1 with 5 starts of APGD and 5 targets of APGD-T.
     - `"plus"`: APGD on cross-entropy and on the difference of logits ratio, and FAB,
       with 5 starts each; Square; APGD-T; FAB-T.
     - `"rand"`, for models whose outputs are random: APGD on both losses, each gradient
@@ -47,11 +48,13 @@ class AutoAttack(BallAttack):
 
     Reference:
         Croce and Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble
-        of Diverse Parameter-free Attacks", ICML 2020 (arXiv 2003.01690).
+        of Diverse Parameter-free Attacks", ICML 2020 (arXiv 2003.01690); in l1
+        "Mind the Box", ICML 2021 (arXiv 2103.01208).
     """
 
     version: str = "standard"
 
+    norms = names.NORMS
     ensemble = "AutoAttack"
 
     def __post_init__(self) -> None:
@@ -81,7 +84,11 @@ class AutoAttack(BallAttack):
                 APGD(loss=loss, eot_iter=20, **common)
                 for loss in ("crossentropy", "dlr")
             )
-        targeted = (APGDT(**common), FAB(**common))
+        standard_l1 = self.version == "standard" and self.norm == "l1"
+        targeted = (
+            APGDT(num_targets=5 if standard_l1 else 9, **common),
+            FAB(**common),
+        )
         square = Square(rescale_schedule=False, **common)
         if self.version == "plus":
             return (
@@ -91,7 +98,7 @@ class AutoAttack(BallAttack):
                 square,
                 *targeted,
             )
-        return (APGD(**common), *targeted, square)
+        return (APGD(restarts=5 if standard_l1 else 1, **common), *targeted, square)
 
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes its attacks make for an image."""

@@ -10,11 +10,11 @@ from keras_gce import backend
 from keras_gce.checks import State, Tensor
 
 __all__ = [
+    "DUAL",
     "TensorSeed",
     "interval",
     "largest",
     "length",
-    "nearest_l1",
     "normalize",
     "over_mean",
     "project",
@@ -22,7 +22,11 @@ __all__ = [
     "random_point",
     "rescale",
     "round_down",
+    "sparse",
 ]
+
+# Each norm, and that in which a gradient says how far it is to a plane.
+DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 
 
 class TensorSeed:
@@ -88,9 +92,21 @@ def _add_not_above(x: Tensor, eps: Tensor) -> Tensor:
 
 
 def project(
-    x_adv: Tensor, x: Tensor, eps: Tensor, bounds: tuple[float, float]
+    x_adv: Tensor, x: Tensor, eps: Tensor, bounds: tuple[float, float], norm: str
 ) -> Tensor:
-    """Returns `x_adv` moved into the l2 ball of radius `eps` around `x`."""
+    """Returns `x_adv` moved into the ball around `x`, and into the bounds.
+
+    In l1 it is the nearest point of both; in l2 that of the ball, cut at the bounds.
+
+    Args:
+        x_adv: Images of shape `(N, ...)`.
+        x: Those in the middle of the balls, within `bounds`.
+        eps: Radius of the balls; or radii, of shape `(N, 1, ...)`.
+        bounds: The least and the greatest value of a pixel.
+        norm: `"l2"` or `"l1"`; for linf see `interval`.
+    """
+    if norm == "l1":
+        return _project_l1(x_adv, x, eps, bounds)
     delta = x_adv - x
     # The sum of the squares is rounded too; this is within 1e-6 all the same.
     away = ops.maximum(length(delta, "l2"), 1e-30)
@@ -98,15 +114,87 @@ def project(
     return ops.clip(x + delta * factor, *bounds)
 
 
+def _project_l1(
+    x_adv: Tensor, x: Tensor, eps: Tensor, bounds: tuple[float, float]
+) -> Tensor:
+    """Returns the nearest point of the l1 ball and the bounds.
+
+    Each component moves towards `x` by the same amount, `by`, to `x` and to the bounds
+    at most.
+
+    Reference:
+        Croce and Hein, "Mind the Box: l1-APGD for Sparse Adversarial Attacks on Image
+        Classifiers", ICML 2021 (arXiv 2103.01208), Proposition 2.1; here without
+        sorting.
+    """
+    low, high = bounds
+    delta = x_adv - x
+    size = ops.abs(delta)
+    room = ops.relu(ops.where(delta > 0, high - x, x - low))
+    # The sums are rounded too; this is within 1e-6 all the same.
+    aim, error = eps * (1 - 1e-6), eps * 5e-7
+
+    def kept(by: Tensor) -> Tensor:
+        return ops.minimum(ops.relu(size - by), room)
+
+    # What is kept in all falls with `by`, along straight lines: Newton's steps reach
+    # the right one in a few rounds, between what was too little and too much so far.
+    def newton(k: Tensor, by: Tensor, least: Tensor, most: Tensor, _: Tensor) -> State:
+        parts = kept(by)
+        surplus = length(parts, "l1") - aim
+        over = surplus > 0
+        # Of `by` 0 less than the ball is right too.
+        found = (ops.abs(surplus) <= error) | (~over & ops.equal(by, 0))
+        least = ops.where(over, by, least)
+        most = ops.where(over & ~found, most, by)
+        moving = ops.cast((size > by) & (parts < room), size.dtype)
+        ahead = by + surplus / ops.maximum(length(moving, "l1"), 1.0)
+        # Also where they would go to and fro, it ends.
+        straight = (ahead > least) & (ahead < most) & (k % 3 < 2)
+        ahead = ops.where(straight, ahead, (least + most) / 2)
+        going = ops.any(~found)
+        return k + 1, ops.where(found, by, ahead), least, most, going
+
+    nothing = ops.zeros_like(length(delta, "linf"))
+    by = ops.while_loop(
+        lambda k, by, least, most, going: (k < 60) & going,
+        newton,
+        (0, nothing, nothing, length(delta, "linf"), ops.ones((), dtype="bool")),
+    )[3]
+    parts = kept(by)
+    # Not rounded outwards, which adds up over many pixels.
+    moved = ops.where(delta > 0, _add_not_above(x, parts), -_add_not_above(-x, parts))
+    return ops.clip(ops.where(by > 0, moved, x_adv), low, high)
+
+
 def normalize(gradient: Tensor, norm: str) -> Tensor:
     """Returns the steepest direction of length 1 in `norm`; 0 for a gradient of 0.
 
-    The gradient is finite: sorting NaN out takes longer than all the rest.
+    In linf and l2; for l1 see `sparse`. The gradient is finite: sorting NaN out takes
+    longer than all the rest.
     """
     if norm == "linf":
         return ops.sign(gradient)
     scaled = rescale(gradient)
     return scaled / ops.maximum(length(scaled, "l2"), 1e-30)
+
+
+def sparse(gradient: Tensor, count: Tensor) -> Tensor:
+    """Returns the direction of length 1 in l1 that changes few features, all alike.
+
+    Args:
+        gradient: Tensor of shape `(N, ...)`, finite.
+        count: How many features, those with the greatest components, a tensor of shape
+            `(N,)`; more of components of equal size, and at least one.
+    """
+    size = ops.abs(gradient)
+    features = int(np.prod(size.shape[1:]))
+    ordered = ops.sort(ops.reshape(size, (-1, features)), axis=1)
+    place = ops.clip(ops.cast(features - count, "int32"), 0, features - 1)
+    least = ops.take_along_axis(ordered, place[:, None], axis=1)
+    least = ops.reshape(least, (-1,) + (1,) * (len(size.shape) - 1))
+    chosen = ops.where(size >= least, ops.sign(gradient), 0.0)
+    return chosen / ops.maximum(length(chosen, "l1"), 1.0)
 
 
 def rescale(gradient: Tensor) -> Tensor:
@@ -146,6 +234,11 @@ def random_direction(x: Tensor, norm: str, seed: TensorSeed) -> Tensor:
     """Returns a random direction for each of the images `x`, of length 1 in `norm`."""
     if norm == "l2":
         return normalize(seed.normal(ops.shape(x)), "l2")
+    if norm == "l1":
+        # Evenly over the faces of the ball: exponential numbers over their sum.
+        size = -ops.log(1 - seed.uniform(ops.shape(x)))
+        size = size / ops.maximum(length(size, "l1"), 1e-30)
+        return ops.where(seed.uniform(ops.shape(x)) < 0.5, -size, size)
     noise = seed.uniform(ops.shape(x), -1.0, 1.0)
     axes = tuple(range(1, len(x.shape)))
     most = ops.max(ops.abs(noise), axis=axes, keepdims=True)
@@ -157,7 +250,7 @@ def random_point(x: Tensor, eps: Tensor, norm: str, seed: TensorSeed) -> Tensor:
     shape = ops.shape(x)
     if norm == "linf":
         return x + seed.uniform(shape, -1.0, 1.0) * eps
-    direction = random_direction(x, "l2", seed)
+    direction = random_direction(x, norm, seed)
     radius_shape = (shape[0],) + (1,) * (len(shape) - 1)
     features = int(np.prod(x.shape[1:]))
     radius = seed.uniform(radius_shape) ** (1 / features)
@@ -175,41 +268,9 @@ def length(delta: Tensor, norm: str) -> Tensor:
     if norm == "linf":
         return ops.max(ops.abs(delta), axis=axes, keepdims=True)
     if norm == "l1":
-        return ops.sum(ops.abs(delta), axis=axes, keepdims=True)
+        total = ops.abs(delta)
+        # One axis after the other: a long sum is rounded more.
+        for axis in reversed(axes):
+            total = ops.sum(total, axis=axis, keepdims=True)
+        return total
     return ops.sqrt(ops.sum(ops.square(delta), axis=axes, keepdims=True))
-
-
-def nearest_l1(delta: Tensor, eps: Tensor) -> Tensor:
-    """Returns the points of l1 balls around 0 that are nearest to `delta`.
-
-    Each component moves towards 0 by the same amount, and to 0 at most, so that what
-    lies between bounds stays there.
-
-    Args:
-        delta: Tensor of shape `(N, ...)`.
-        eps: The radii, of shape `(N, 1, ...)`; kept within 1e-5 relative.
-
-    Reference:
-        Duchi et al., "Efficient Projections onto the l1-Ball for Learning in High
-        Dimensions", ICML 2008, Eq. 3 and 4; here without sorting.
-    """
-    axes = tuple(range(1, len(delta.shape)))
-    size = ops.abs(delta)
-
-    # What is left, sum(max(size - by, 0)), is convex and piecewise linear in `by`:
-    # Newton's steps reach it from below, in a few rounds.
-    def newton(k: Tensor, by: Tensor, going: Tensor) -> State:
-        kept = size > by
-        left = ops.sum(ops.where(kept, size - by, 0.0), axis=axes, keepdims=True)
-        count = ops.sum(ops.cast(kept, size.dtype), axis=axes, keepdims=True)
-        going = left > eps * (1 + 1e-6)
-        ahead = (left - eps) / ops.maximum(count, 1.0)
-        return k + 1, ops.where(going, by + ahead, by), ops.any(going)
-
-    zero = ops.zeros_like(length(delta, "linf"))
-    _, by, _ = ops.while_loop(
-        lambda k, by, going: (k < 50) & going,
-        newton,
-        (0, zero, ops.ones((), dtype="bool")),
-    )
-    return ops.sign(delta) * ops.maximum(size - by, 0.0)

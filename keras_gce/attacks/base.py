@@ -4,12 +4,12 @@ import dataclasses
 import math
 import random
 from collections.abc import Callable, Hashable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import keras
 import numpy as np
 
-from keras_gce import backend
+from keras_gce import backend, names
 from keras_gce.attacks.objectives import check_loss
 from keras_gce.checks import Tensor, check_number, check_seed
 from keras_gce.classifier import Classifier
@@ -17,7 +17,6 @@ from keras_gce.errors import InputError
 
 __all__ = ["GRADIENT", "Attack", "BallAttack", "LossAttack", "serializable"]
 
-NORMS = ("linf", "l2")
 # What a step along the gradient costs, in forward passes: on a CPU 4 of LeNet-5, 2 of
 # ResNet-20.
 GRADIENT = 3.0
@@ -59,6 +58,7 @@ class Attack:
         engine: The library that runs it.
         eps: Radius of its ball; `None` of an attack without one.
         norm: The norm of its ball; `None` of an attack without one.
+        norms: The norms that it knows, where there is a choice.
         loss: What it ascends; `None` of an attack with an objective of its own.
         ensemble: Name of the ensemble that it is, whose `rows` are attacks of their
             own; `None` of a single attack.
@@ -80,6 +80,7 @@ class Attack:
     engine = "keras_gce"
     eps = cast(float | None, None)
     norm = cast(str | None, None)
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     loss = cast(Any, None)
     ensemble = cast(str | None, None)
     unavailable = cast(str | None, None)
@@ -105,6 +106,15 @@ class Attack:
                 object.__setattr__(self, field.name, value.item())
         if self.seed is not None:
             check_seed(self.seed)
+        if self.norm is not None and self.norm not in list(self.norms):
+            text = ""
+            if "l1" not in self.norms:
+                others = (names.ATTACKS[name] for name in names.L1_ATTACKS)
+                text = f" for {self.name}; l1 is known to {', '.join(others)}"
+            raise InputError(
+                f"`norm` must be one of {', '.join(self.norms)}{text}. "
+                f"Received: norm={self.norm}"
+            )
 
     @property
     def name(self) -> str:
@@ -254,7 +264,8 @@ class BallAttack(Attack):
     Args:
         eps: Radius of the ball, in units of the images, >= 0. 0 returns the images.
             For the settings not listed here see `Attack`.
-        norm: `"linf"` or `"l2"`, the norm of the ball. Defaults to `"linf"`.
+        norm: The norm of the ball: `"linf"`, `"l2"`, or `"l1"` of an attack that knows
+            it. Defaults to `"linf"`.
 
     Raises:
         InputError: If an argument is not as described.
@@ -267,10 +278,6 @@ class BallAttack(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("eps", self.eps, least=0)
-        if self.norm not in NORMS:
-            raise InputError(
-                f"`norm` must be one of {', '.join(NORMS)}. Received: norm={self.norm}"
-            )
 
     @property
     def reach(self) -> float:

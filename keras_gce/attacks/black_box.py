@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_gce import backend
+from keras_gce import backend, names
 from keras_gce.attacks.ball import (
     TensorSeed,
     interval,
@@ -47,6 +47,8 @@ class RandomNoise(QueryAttack):
     """
 
     samples: int = 100
+
+    norms = names.NORMS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,7 +95,7 @@ class RandomNoise(QueryAttack):
             if self.norm == "linf":
                 point = ops.clip(point, *interval(x, eps, self.bounds))
             else:
-                point = project(point, x, eps, self.bounds)
+                point = project(point, x, eps, self.bounds, self.norm)
             z = classifier.logits(point)
             lead = sign * margin(y, z)
             success = succeeds(y, z, self.targeted)

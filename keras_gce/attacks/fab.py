@@ -6,8 +6,9 @@ import functools
 import numpy as np
 from keras import ops
 
-from keras_gce import backend
+from keras_gce import backend, names
 from keras_gce.attacks.ball import (
+    DUAL,
     TensorSeed,
     interval,
     largest,
@@ -73,6 +74,8 @@ class FAB(BallAttack):
     steps: int = 100
     restarts: int = 1
     num_targets: int | None = 9
+
+    norms = names.NORMS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,12 +165,11 @@ def _walk(
             true = of_class(y, z)
             return tuple(z[:, k] - true for k in range(z.shape[-1])), z
 
-        dual = "l1" if attack.norm == "linf" else "l2"
         gradients, values, z = gradient_of(classifier, leads, now, attack.bounds)
         nearest = None
         for k, (gradient, value) in enumerate(zip(gradients, values, strict=True)):
             size = largest(gradient)
-            steepness = ops.reshape(length(gradient / size, dual), (-1,))
+            steepness = ops.reshape(length(gradient / size, DUAL[attack.norm]), (-1,))
             far = ops.abs(value) / ops.reshape(size, (-1,)) / (steepness + 1e-12)
             far = ops.where(ops.equal(y, k), np.inf, far)
             if nearest is None:
@@ -235,7 +237,7 @@ def _walk(
     best = choose(least <= eps, best, x)
     if attack.norm == "linf":
         return ops.clip(best, *interval(x, eps, attack.bounds))
-    return project(best, x, eps, attack.bounds)
+    return project(best, x, eps, attack.bounds, attack.norm)
 
 
 def _to_plane(
@@ -261,6 +263,9 @@ def _to_plane(
     up = ops.equal(w > 0, missing > 0)
     room = ops.where(up, bounds[1] - x, x - bounds[0])
     w, needed = ops.abs(w), ops.abs(missing)
+    if norm == "l1":
+        size = _steepest_first(w, needed, room)
+        return ops.where(up, size, -size)
     # d = min(s * rate, room) in size, for the s at which w . d, concave and piecewise
     # linear in s, is what is needed: Newton's steps reach it from below.
     rate = ops.cast(w > 0, w.dtype) if norm == "linf" else w
@@ -284,3 +289,20 @@ def _to_plane(
     )
     size = ops.minimum(s * rate, room)
     return ops.where(up, size, -size)
+
+
+def _steepest_first(w: Tensor, needed: Tensor, room: Tensor) -> Tensor:
+    """The size of the shortest d in l1: all the room of what leads there soonest."""
+    flat = (-1, int(np.prod(w.shape[1:])))
+    slopes, rooms = ops.reshape(w, flat), ops.reshape(room, flat)
+    order = ops.argsort(-slopes, axis=1)
+    slopes, rooms = (
+        ops.take_along_axis(values, order, axis=1) for values in (slopes, rooms)
+    )
+    reached = ops.cumsum(slopes * rooms, axis=1)
+    before = ops.concatenate([ops.zeros_like(reached[:, :1]), reached[:, :-1]], axis=1)
+    lacking = ops.relu(ops.reshape(needed, (-1, 1)) - before)
+    size = ops.minimum(lacking / ops.maximum(slopes, 1e-30), rooms)
+    size = ops.where(slopes > 0, size, 0.0)
+    back = ops.argsort(order, axis=1)
+    return ops.reshape(ops.take_along_axis(size, back, axis=1), ops.shape(w))

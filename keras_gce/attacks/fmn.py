@@ -7,9 +7,13 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_gce import backend
-from keras_gce.attacks.ball import largest, length, nearest_l1, normalize, project
-from keras_gce.attacks.base import GRADIENT, Attack, serializable
+from keras_gce import backend, names
+from keras_gce.attacks.ball import DUAL, largest, length, normalize, project
+from keras_gce.attacks.base import (
+    GRADIENT,
+    Attack,
+    serializable,
+)
 from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -20,12 +24,9 @@ from keras_gce.attacks.objectives import (
 )
 from keras_gce.checks import State, Tensor, check_integer
 from keras_gce.classifier import Classifier
-from keras_gce.errors import InputError
 
 __all__ = ["FMN"]
 
-# Each norm, and that in which a gradient says how far it is to a plane.
-DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 # The authors': the share of the range that the first and the last step go, in l2, and
 # by how much of itself a radius changes at the first and at the last one.
 STEP = (1.0, 0.01)
@@ -71,14 +72,11 @@ class FMN(Attack):
     norm: str = "linf"
     steps: int = 100
 
+    norms = names.NORMS
     ends_at_success = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in list(DUAL):
-            raise InputError(
-                f"`norm` must be one of {', '.join(DUAL)}. Received: norm={self.norm}"
-            )
         check_integer("steps", self.steps, least=1)
 
     def run(
@@ -133,9 +131,7 @@ def _search(
         moved = ops.clip(moved, low, high)
         if norm == "linf":
             return ops.clip(moved, x - eps, x + eps)
-        if norm == "l2":
-            return project(moved, x, eps, attack.bounds)
-        return ops.clip(x + nearest_l1(moved - x, eps), low, high)
+        return project(moved, x, eps, attack.bounds, norm)
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         best, least, now, eps, nearest, chosen, x, y, wrong = state

@@ -139,7 +139,7 @@ class _GradientAttack(LossAttack):
         def keep(x_adv: Tensor, x: Tensor, limits: State) -> Tensor:
             if self.norm == "linf":
                 return ops.clip(x_adv, *limits)
-            return project(x_adv, x, eps, self.bounds)
+            return project(x_adv, x, eps, self.bounds, self.norm)
 
         def start(restart: Tensor, x: Tensor, limits: State) -> Tensor:
             if not self.random_start:

@@ -150,7 +150,7 @@ class CleverHansAttack(LossAttack):
         if self.norm == "linf":
             x_adv = ops.clip(x_adv, *interval(x, round_down(eps), self.bounds))
         else:
-            x_adv = project(x_adv, x, round_down(eps), self.bounds)
+            x_adv = project(x_adv, x, round_down(eps), self.bounds, self.norm)
         return x_adv[:count]
 
     def passes(self, features: int, num_classes: int) -> float:

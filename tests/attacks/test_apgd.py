@@ -9,6 +9,7 @@ from networks import balanced, labelled
 
 from keras_gce import backend, evaluate
 from keras_gce.attacks import APGD, APGDT, PGD
+from keras_gce.attacks.apgd_l1 import schedule_l1
 from keras_gce.attacks.ball import TensorSeed
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -142,6 +143,38 @@ def test_restarts_start_elsewhere_and_keep_the_greatest_loss(attack, norm):
     assert np.abs(ends[0] - ends[1]).max() > 0.01
 
 
+@pytest.mark.seam
+def test_it_reaches_the_furthest_point_of_a_linear_model_in_l1():
+    """All the room of the steepest features, the last one's in part."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(60, 2)).astype("float32")
+    x = rng.random((8, 60), "float32")
+    model = keras.Sequential([keras.Input((60,)), keras.layers.Dense(2)])
+    # So certain that nothing succeeds: the best point is what is returned.
+    model.set_weights([w, np.array([300.0, 0.0])])
+    y, slope = np.zeros(8, "int32"), w[:, 1] - w[:, 0]
+    room = np.where(slope > 0, 1 - x, x)
+    order = np.argsort(-np.abs(slope))
+    taken = np.diff(np.minimum(np.cumsum(room[:, order], axis=1), 3.0), prepend=0)
+    most = taken @ np.abs(slope)[order]
+    x_adv = to_numpy(APGD(eps=3.0, norm="l1", loss="margin", seed=0)(model, x, y))
+    np.testing.assert_allclose((x_adv - x) @ slope, most, rtol=0.01)
+    # In another unit it goes the same way.
+    model.set_weights([w / 255, np.array([300.0, 0.0])])
+    attack = APGD(eps=3.0 * 255, norm="l1", loss="margin", seed=0, bounds=(0, 255))
+    other = to_numpy(attack(model, x * 255, y))
+    np.testing.assert_allclose(other / 255, x_adv, atol=1e-3)
+
+
+def test_the_stages_in_l1_are_the_authors():
+    # decr_eps_pgd in their autopgd_base.py: 30, 30 and 40% of the steps; a look after
+    # each 4% of a stage.
+    assert schedule_l1(100) == {"wide": 30, "look_wide": 1, "look_last": 1}
+    assert schedule_l1(1000) == {"wide": 300, "look_wide": 12, "look_last": 16}
+    # Theirs takes less than no step in the last stage.
+    assert [schedule_l1(steps)["wide"] for steps in (1, 2, 3, 4)] == [0, 0, 1, 1]
+
+
 def test_targeted_reaches_the_targets(xe_model, images):
     x, y = images
     targets = (y + 1) % 10
@@ -165,7 +198,7 @@ def test_wrong_input():
         ({"restarts": 0}, "restarts=0"),
         ({"eps": -0.1}, "eps=-0.1"),
         ({"loss": "hinge"}, "loss='hinge'"),
-        ({"norm": "l1"}, "norm=l1"),
+        ({"norm": "l7"}, "norm=l7"),
         ({"eot_iter": 0}, "eot_iter=0"),
     ):
         with pytest.raises(InputError, match=received):

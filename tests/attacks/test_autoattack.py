@@ -78,12 +78,15 @@ def test_random_outputs_need_averaged_gradients(xe_model, images):
 
 
 def test_versions_are_the_authors():
-    def listed(version):
-        attacks = AutoAttack(eps=0.1, norm="l2", version=version).attacks
-        assert {(a.eps, a.norm) for a in attacks} == {(0.1, "l2")}
+    def listed(version, norm="l2"):
+        attacks = AutoAttack(eps=0.1, norm=norm, version=version).attacks
+        assert {(a.eps, a.norm) for a in attacks} == {(0.1, norm)}
         for attack in attacks:
             if isinstance(attack, Square):
-                assert attack == Square(eps=0.1, norm="l2", rescale_schedule=False)
+                assert attack == Square(eps=0.1, norm=norm, rescale_schedule=False)
+            if attack.name in ("APGD-T", "FAB-T"):
+                fewer = (attack.name, version, norm) == ("APGD-T", "standard", "l1")
+                assert attack.num_targets == (5 if fewer else 9)
         return [(a.name, getattr(a, "restarts", None)) for a in attacks]
 
     # set_version in the authors' autoattack.py.
@@ -93,14 +96,24 @@ def test_versions_are_the_authors():
         ("FAB-T", 1),
         ("Square", None),
     ]
-    assert listed("plus") == [
+    assert listed("standard", "l1") == [
         ("APGD", 5),
-        ("APGD", 5),
-        ("FAB", 5),
-        ("Square", None),
         ("APGD-T", 1),
         ("FAB-T", 1),
+        ("Square", None),
     ]
+    assert (
+        listed("plus", "l1")
+        == listed("plus")
+        == [
+            ("APGD", 5),
+            ("APGD", 5),
+            ("FAB", 5),
+            ("Square", None),
+            ("APGD-T", 1),
+            ("FAB-T", 1),
+        ]
+    )
     assert listed("rand") == [("APGD", 1), ("APGD", 1)]
 
 
@@ -146,7 +159,7 @@ def test_two_ensembles_do_not_share_their_survivors(xe_model, images):
 def test_wrong_input():
     for settings, received in (
         ({"version": "fast"}, "version='fast'"),
-        ({"norm": "l1"}, "norm=l1"),
+        ({"norm": "l7"}, "norm=l7"),
         ({"targeted": True}, "targeted=True"),
     ):
         with pytest.raises(InputError, match=received):

@@ -85,6 +85,11 @@ CASES = [
     (Square(eps=1.0, norm="l2", queries=300, seed=3), 0.1, "seam"),
     (RandomNoise(eps=1.0, norm="l2", samples=30, seed=3), 0.0, "seam"),
     (HopSkipJump(eps=4.0, norm="l2", queries=150, probes=30, seed=3), 0.1, "seam"),
+    (APGD(eps=20.0, norm="l1", steps=10, seed=1, restarts=2), 0.3, "seam"),
+    (APGDT(eps=8.0, norm="l1", steps=20, num_targets=3, seed=3), 0.3),
+    (FAB(eps=8.0, norm="l1", steps=10, num_targets=3, seed=3), 0.3, "seam"),
+    (Square(eps=20.0, norm="l1", queries=300, seed=3), 0.1, "seam"),
+    (RandomNoise(eps=20.0, norm="l1", samples=30, seed=3), 0.0, "seam"),
 ]
 
 
@@ -108,7 +113,9 @@ def test_invariants(attacked, attack, loss):
     if attack.norm == "linf":
         assert np.abs(delta).max() <= attack.eps
     else:
-        assert np.linalg.norm(delta, axis=1).max() <= attack.eps * (1 + 1e-6)
+        order = {"l2": 2, "l1": 1}[attack.norm]
+        away = np.linalg.norm(delta, ord=order, axis=1)
+        assert away.max() <= attack.eps * (1 + 1e-6)
     if attack.name in ("APGD-T", "Square", "RandomNoise"):
         assert (np.abs(delta).max(axis=1) > 0).all()
     lost = accuracy(model, x, y) - accuracy(model, x_adv, y)
@@ -140,7 +147,7 @@ def test_one_hot_labels_are_the_integers(xe_model, images):
         (BIM, {"eps": 0.1, "step_size": -1}, "step_size=-1"),
         (MIM, {"eps": 0.1, "decay": -1}, "decay=-1"),
         (FGSM, {"eps": 0.1, "loss": "mse"}, "loss='mse'"),
-        (FGSM, {"eps": 0.1, "norm": "l1"}, "norm=l1"),
+        (APGD, {"eps": 0.1, "norm": "l7"}, "norm=l7"),
         (FGSM, {"eps": 0.1, "bounds": (1, 0)}, r"bounds=\(1, 0\)"),
         (FGSM, {"eps": 0.1, "seed": -1}, "seed=-1"),
     ],
@@ -148,6 +155,16 @@ def test_one_hot_labels_are_the_integers(xe_model, images):
 def test_constructors_refuse(attack, settings, received):
     with pytest.raises(InputError, match=f"Received: {received}"):
         attack(**settings)
+
+
+@pytest.mark.parametrize("attack", [FGSM, BIM, PGD, MIM])
+def test_attacks_without_l1_name_those_that_know_it(attack):
+    with pytest.raises(InputError) as raised:
+        attack(eps=0.1, norm="l1")
+    assert str(raised.value) == (
+        f"`norm` must be one of linf, l2 for {attack.__name__}; l1 is known to "
+        "RandomNoise, APGD, APGDT, FAB, Square, AutoAttack, FMN. Received: norm=l1"
+    )
 
 
 def test_attacks_are_immutable_and_keyword_only():

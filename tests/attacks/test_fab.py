@@ -48,6 +48,21 @@ def test_linf_projection_is_the_linear_programs():
         assert (w * d).sum() == pytest.approx(float(missing[0, 0]), rel=1e-4)
 
 
+def test_l1_projection_is_the_linear_programs():
+    for x, w, missing in problems():
+        d = to_numpy(_to_plane(x, w, missing, "l1", (0.0, 1.0)))
+        n = x.shape[1]
+        # The change as its upward and its downward part.
+        best = linprog(
+            np.ones(2 * n),
+            A_eq=[[*w[0], *-w[0]]],
+            b_eq=missing[0],
+            bounds=[(0, 1 - v) for v in x[0]] + [(0, v) for v in x[0]],
+        )
+        assert np.abs(d).sum() == pytest.approx(best.fun, rel=1e-4)
+        assert (w * d).sum() == pytest.approx(float(missing[0, 0]), rel=1e-4)
+
+
 def test_l2_projection_is_the_quadratic_programs():
     for x, w, missing in problems():
         d = to_numpy(_to_plane(x, w, missing, "l2", (0.0, 1.0)))
@@ -67,7 +82,7 @@ def test_l2_projection_is_the_quadratic_programs():
         assert (w * d).sum() == pytest.approx(float(missing[0, 0]), rel=1e-4)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_where_no_point_reaches_the_plane_it_goes_as_far_as_it_can(norm):
     x, w = (
         np.array([[0.2, 0.7, 0.5]], "float32"),
@@ -79,7 +94,7 @@ def test_where_no_point_reaches_the_plane_it_goes_as_far_as_it_can(norm):
     np.testing.assert_array_equal(zero, 0 * x)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("num_targets", [9, None])
 def test_finds_the_nearest_boundary_of_a_linear_model(norm, num_targets):
     keras.utils.set_random_seed(1)
@@ -91,16 +106,15 @@ def test_finds_the_nearest_boundary_of_a_linear_model(norm, num_targets):
     z = model.predict(x, verbose=0)
     y = z.argmax(-1).astype("int32")
     # |z_y - z_k| / ||w_y - w_k|| in the dual norm, the least over k.
-    order = 1 if norm == "linf" else 2
+    order = {"linf": 1, "l2": 2, "l1": np.inf}[norm]
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = z[np.arange(20), y][:, None] - z
         dual = np.linalg.norm(w.T[y][:, None] - w.T[None], ord=order, axis=-1)
         exact = np.nanmin(np.where(dual > 0, gap / dual, np.nan), axis=1)
     near = exact < 0.3  # inside the bounds the box does not matter
     x_adv = FAB(eps=1.0, norm=norm, num_targets=num_targets, seed=0)(model, x, y)
-    found = np.linalg.norm(
-        to_numpy(x_adv) - x, ord=np.inf if norm == "linf" else 2, axis=1
-    )
+    order = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
+    found = np.linalg.norm(to_numpy(x_adv) - x, ord=order, axis=1)
     assert near.sum() >= 10
     assert (found[near] >= exact[near] * (1 - 1e-3)).all()
     assert (found[near] <= exact[near] * 1.06).all()
@@ -158,7 +172,7 @@ def test_wrong_input():
         ({"restarts": 0}, "restarts=0"),
         ({"num_targets": 0}, "num_targets=0"),
         ({"eps": -0.1}, "eps=-0.1"),
-        ({"norm": "l1"}, "norm=l1"),
+        ({"norm": "l7"}, "norm=l7"),
         ({"targeted": True}, "targeted=True"),
     ):
         with pytest.raises(InputError, match=received):

@@ -12,7 +12,8 @@ from networks import balanced, labelled
 from keras_gce import backend
 from keras_gce.attacks import APGD, Square
 from keras_gce.attacks.ball import TensorSeed
-from keras_gce.attacks.square import _pyramids, _side, _window
+from keras_gce.attacks.square import _side
+from keras_gce.attacks.windows import _pyramids, _window
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -45,20 +46,22 @@ def test_square_needs_no_gradient(xe_model, images):
 
 @pytest.mark.parametrize("side", [1, 3, 4, 7, 11])
 @pytest.mark.parametrize("turned", [False, True])
-def test_pyramids_point_up_and_down_and_have_length_1(side, turned):
+@pytest.mark.parametrize("power", [1, 2])
+def test_pyramids_point_up_and_down_and_have_length_1(side, turned, power):
     cells = np.arange(side, dtype="int32")
     row, column = cells[:, None] + 0 * cells, cells + 0 * cells[:, None]
-    values = to_numpy(_pyramids(row, column, side, np.array(turned), 28))
-    assert np.sum(values**2) == pytest.approx(1, abs=1e-5)
+    values = to_numpy(_pyramids(row, column, side, np.array(turned), 28, f"l{power}"))
+    assert np.sum(np.abs(values) ** power) == pytest.approx(1, abs=1e-5)
     values = values.T if turned else values
     half = side // 2
     assert (values[:half] >= 0).all() and (values[half:] <= 0).all()
     if side == 7:
-        # Layers 1, 1/4, 1/9, 1/16 thick; the upper half is 3 x 7, its top at (1, 3).
+        # Layers 1, 1/4, 1/9, 1/16 thick, and 1, 1/16, 1/81, 1/256 in l1; the upper half
+        # is 3 x 7, its top at (1, 3).
         upper = values[:3] / values[1, 3]
-        total = 1 + 1 / 4 + 1 / 9 + 1 / 16
-        assert upper[1, 2] == pytest.approx((total - 1) / total, rel=1e-4)
-        assert upper[0, 0] == pytest.approx(1 / 16 / total, rel=1e-4)
+        layers = 1 / np.arange(1, 5) ** (2.0 if power == 2 else 4.0)
+        assert upper[1, 2] == pytest.approx(1 - 1 / layers.sum(), rel=1e-4)
+        assert upper[0, 0] == pytest.approx(layers[3] / layers.sum(), rel=1e-3)
 
 
 # p_selection in the authors' square.py.
@@ -132,7 +135,7 @@ def test_wrong_input():
         Square(eps=0.1)(flat, np.zeros((2, 5), "float32"), np.array([0, 1]))
 
 
-@pytest.mark.parametrize("norm,eps", [("linf", 0.05), ("l2", 0.6)])
+@pytest.mark.parametrize("norm,eps", [("linf", 0.05), ("l2", 0.6), ("l1", 3.0)])
 def test_square_in_another_unit(norm, eps):
     model = balanced(classes=5)
     x, y = labelled(model)
@@ -148,7 +151,7 @@ def test_square_in_another_unit(norm, eps):
     assert (to_numpy(model(a)).argmax(-1) != y).mean() > 0.2
 
 
-@pytest.mark.parametrize("norm,eps", [("linf", 0.03), ("l2", 0.6)])
+@pytest.mark.parametrize("norm,eps", [("linf", 0.03), ("l2", 0.6), ("l1", 5.0)])
 def test_square_knows_where_the_channels_are(norm, eps):
     last = balanced((8, 8, 3), classes=5)
     inputs = keras.Input((3, 8, 8))
