@@ -12,11 +12,20 @@ from keras_gce.errors import InputError
 if TYPE_CHECKING:  # They bring Keras.
     import keras
 
-    from keras_gce.attacks import PGD, Attack
+    from keras_gce.attacks import Attack, LossAttack
 
-__all__ = ["add_attacks", "attacks_of", "curve_attack", "radii_of", "usual_for"]
+__all__ = [
+    "add_attacks",
+    "attacks_of",
+    "curve_attack",
+    "radii_of",
+    "usual_for",
+    "usual_in_l1",
+]
 
 USUAL = ("fgsm", "pgd", "noise", "autoattack")
+# In l1, which FGSM and PGD do not know.
+USUAL_L1 = ("apgd", "noise", "autoattack")
 # In AutoAttack's place where there are fewer classes than its losses need.
 FEWEST, IN_PLACE = 4, ("apgd", "fab", "square")
 # Radii of the page's curves, in the greatest eps.
@@ -96,13 +105,26 @@ def usual_for(args: argparse.Namespace, num_classes: int) -> str | None:
         args: The parsed arguments, whose attacks are replaced.
         num_classes: The model's.
     """
-    if num_classes >= FEWEST or args.attacks != list(USUAL):
+    usual = USUAL_L1 if args.norm == "l1" else USUAL
+    if num_classes >= FEWEST or args.attacks != list(usual):
         return None
-    args.attacks = [*USUAL[:-1], *IN_PLACE]
+    args.attacks = list(dict.fromkeys([*usual[:-1], *IN_PLACE]))
     return (
         f"AutoAttack needs {FEWEST} classes, and the model has {num_classes}: "
         f"{', '.join(IN_PLACE)} in its place"
     )
+
+
+def usual_in_l1(args: argparse.Namespace) -> str | None:
+    """Puts the usual attacks right for l1; returns what it did.
+
+    Args:
+        args: The parsed arguments, whose attacks are replaced.
+    """
+    if args.norm != "l1" or args.attacks != list(USUAL):
+        return None
+    args.attacks = list(USUAL_L1)
+    return "fgsm and pgd do not know l1: apgd in their place"
 
 
 def attacks_of(
@@ -163,14 +185,15 @@ def _kind(
 
 def curve_attack(
     args: argparse.Namespace, eps: float | None = None, seed: int | None = 0
-) -> "PGD":
-    """Returns the PGD of curves and of transfer, by default at the greatest radius."""
-    from keras_gce.attacks import PGD
+) -> "LossAttack":
+    """Returns the PGD of curves and of transfer, by default at the greatest radius.
+
+    In l1, which PGD does not know, it is Auto-PGD.
+    """
+    from keras_gce.evaluation.own_attack import own_attack
 
     eps = max(args.eps) if eps is None else eps
-    return PGD(
-        eps=eps, norm=args.norm, bounds=args.bounds, step_size=eps / 16, seed=seed
-    )
+    return own_attack(eps, args.norm, args.bounds, seed=seed)
 
 
 def radii_of(eps: Sequence[float]) -> list[float]:

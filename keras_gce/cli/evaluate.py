@@ -15,6 +15,7 @@ from keras_gce.cli.attack_options import (
     curve_attack,
     radii_of,
     usual_for,
+    usual_in_l1,
 )
 
 if TYPE_CHECKING:  # They bring Keras.
@@ -86,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
     )
     from keras_gce import evaluation
 
+    words = usual_in_l1(args)
+    if words:
+        progress.say(words)
     # What an attack refuses is refused before anything is loaded.
     attacks_of(args)
     model = models.load(args, args.model)

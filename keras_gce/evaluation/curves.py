@@ -1,6 +1,5 @@
 """Accuracy against eps, for each threat model."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from keras_gce.attacks.base import LossAttack
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.evaluation.images import data_arrays, survivors
+from keras_gce.evaluation.own_attack import scaled
 from keras_gce.evaluation.results import Curve
 from keras_gce.evaluation.threat_models import THREAT_MODELS
 from keras_gce.progress import bar
@@ -80,7 +80,7 @@ def accuracy_curves(
                     classifier,
                     x[left],
                     y[left],
-                    _scaled(attack, radius).with_loss(loss),
+                    scaled(attack, radius).with_loss(loss),
                     batch_size,
                 )
                 robust[loss].append(right)
@@ -107,12 +107,3 @@ def accuracy_curves(
             )
         )
     return curves
-
-
-def _scaled(attack: LossAttack, radius: float) -> LossAttack:
-    settings: dict[str, Any] = {"eps": radius}
-    # Of attacks that choose their step themselves there is nothing to scale.
-    step_size = dataclasses.asdict(attack).get("step_size")
-    if step_size is not None and attack.eps:
-        settings["step_size"] = step_size * radius / attack.eps
-    return dataclasses.replace(attack, **settings)

@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_gce.attacks import PGD
 from keras_gce.classifier import Classifier, is_right
 from keras_gce.evaluation.answers import TRAMER, answer_checks
 from keras_gce.evaluation.gradients import (
@@ -15,6 +14,7 @@ from keras_gce.evaluation.gradients import (
     nan_gradients,
 )
 from keras_gce.evaluation.images import survivors
+from keras_gce.evaluation.own_attack import own_attack
 from keras_gce.evaluation.results import Flag
 from keras_gce.evaluation.sanity import is_constant
 from keras_gce.evaluation.signs import (
@@ -57,7 +57,8 @@ def diagnose(
         x: Images of shape `(N, ...)` within `bounds`, float32.
         y: Their classes, integers of shape `(N,)`.
         eps: Radius of the ball, in units of the images, >= 0.
-        norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
+        norm: `"linf"`, `"l2"`, or `"l1"`, in which Auto-PGD is run for PGD. Defaults to
+            `"linf"`.
         bounds: The least and the greatest value of a pixel. Defaults to (0.0, 1.0).
         robust: Boolean array of shape `(N,)`: which images attacks in this ball have
             left. Defaults to `None`: those that PGD leaves here.
@@ -76,7 +77,7 @@ def diagnose(
     losses = ["crossentropy"]
     if not classifier.loss_missing and not classifier.is_crossentropy:
         losses.append("training")
-    pgd = PGD(eps=eps, steps=40, step_size=eps / 16, norm=norm, bounds=bounds, seed=0)
+    pgd = own_attack(eps, norm, bounds)
     attacks = {loss: dataclasses.replace(pgd, loss=loss) for loss in losses}
     adaptive = [*attacks.values(), dataclasses.replace(pgd, loss="margin")]
     ends = {loss: end_of(classifier, x, y, pgd) for loss, pgd in attacks.items()}

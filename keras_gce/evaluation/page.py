@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_gce import names
 from keras_gce.errors import InputError
 from keras_gce.evaluation.advice import GUIDE
 from keras_gce.evaluation.attack_table import attack_table
@@ -69,7 +70,7 @@ def page(report: Any) -> str:
         title=title(report),
         verdict=verdict(report),
         cards=_cards(report),
-        norms=[c.norm for c in report.worst_case_curves if c.norm in ("linf", "l2")],
+        norms=[c.norm for c in report.worst_case_curves if c.norm in names.NORMS],
         checks=_checks(report.checks),
         guide=GUIDE,
         table=attack_table(report),

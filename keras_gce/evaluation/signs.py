@@ -1,18 +1,20 @@
 """What `diagnose` measures with runs of its own, each figure by a function."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks import PGD, RandomNoise, Square
+from keras_gce.attacks import APGD, PGD, RandomNoise, Square
 from keras_gce.attacks.ball import (
     TensorSeed,
     interval,
     normalize,
     project,
     random_direction,
+    sparse,
 )
 from keras_gce.attacks.base import Attack
 from keras_gce.attacks.objectives import gradient_of, objective
@@ -20,6 +22,7 @@ from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier
 from keras_gce.evaluation.gradients import losses_and_gradients
 from keras_gce.evaluation.images import survivors
+from keras_gce.evaluation.own_attack import own_attack, scaled
 from keras_gce.evaluation.substitute import broken_by_substitute
 
 __all__ = [
@@ -32,8 +35,12 @@ __all__ = [
     "unbounded",
 ]
 
+# What these run: see `own_attack`.
+Own = PGD | APGD
 # Random directions beside the gradient's, and the lengths of steps along them, in eps.
 DIRECTIONS, STEPS = 4, (1.0, 0.25)
+# The share of the features that they change in l1.
+CHANGED = 0.2
 # Attacks with and without the gradient, at so many times eps; Square's queries there.
 TIMES, QUERIES = (1, 2, 4), 300
 
@@ -47,7 +54,7 @@ class End:
     no_gradient: float
 
 
-def end_of(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) -> End:
+def end_of(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: Own) -> End:
     """Returns where PGD leads images that are right, all of its steps taken."""
     x_adv = np.asarray(attack.run(classifier, x, y))
     before, _, _ = losses_and_gradients(classifier, x, y, attack.loss)
@@ -61,23 +68,19 @@ def end_of(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) ->
     )
 
 
-def unbounded(attack: PGD, x: np.ndarray) -> PGD:
+def unbounded(attack: Own, x: np.ndarray) -> Own:
     """Returns the attack in a ball that holds every image of `x`'s shape."""
+    size = x[0].size
     reach = attack.bounds[1] - attack.bounds[0]
-    if attack.norm == "l2":
-        reach *= float(np.sqrt(x[0].size))
-    return _of_radius(attack, reach)
-
-
-def _of_radius(attack: PGD, eps: float) -> PGD:
-    return dataclasses.replace(attack, eps=eps, step_size=eps / 16)
+    reach *= {"linf": 1.0, "l2": float(np.sqrt(size)), "l1": size}[attack.norm]
+    return own_attack(reach, attack.norm, attack.bounds, loss=attack.loss)
 
 
 def gain(
     classifier: Classifier,
     x: np.ndarray,
     y: np.ndarray,
-    attack: PGD,
+    attack: Own,
     left: np.ndarray,
 ) -> float:
     """The share that attacks leave and more steps from more starts break."""
@@ -88,7 +91,7 @@ def gain(
     return float((~still).sum() / len(x))
 
 
-def astray(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) -> float:
+def astray(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: Own) -> float:
     """The share on which a random step does more than one along the gradient.
 
     Of a long and of a short step the smaller share: a long one may overstep.
@@ -101,6 +104,7 @@ def astray(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) ->
         classifier: Classifier, x: Tensor, y: Tensor, eps: Tensor, seed: Tensor
     ) -> list[Tensor]:
         margin = objective("margin", classifier)
+        features = int(np.prod(x.shape[1:]))
 
         def values(v: Tensor) -> tuple[Tensor, tuple[()]]:
             return margin(y, classifier.logits(v)), ()
@@ -109,15 +113,21 @@ def astray(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: PGD) ->
             if norm == "linf":
                 point = ops.clip(x + eps * direction, *interval(x, eps, bounds))
             else:
-                point = project(x + eps * direction, x, eps, bounds)
+                point = project(x + eps * direction, x, eps, bounds, norm)
             return values(point)[0]
+
+        def steepest(gradient: Tensor) -> Tensor:
+            if norm == "l1":
+                some = ops.zeros_like(y, dtype="float32") + CHANGED * features
+                return sparse(gradient, some)
+            return normalize(gradient, norm)
 
         gradient = gradient_of(classifier, values, x, bounds)[0]
         random = TensorSeed(seed)
-        steps = [normalize(ops.nan_to_num(gradient), norm)]
+        steps = [steepest(ops.nan_to_num(gradient))]
         for _ in range(DIRECTIONS):
-            # Of linf balls a corner, as the gradient's is.
-            steps.append(normalize(random_direction(x, norm, random), norm))
+            # Of linf balls a corner, as the gradient's is; in l1 of as many features.
+            steps.append(steepest(random_direction(x, norm, random)))
         return [after(step) for step in steps]
 
     shares = []
@@ -138,7 +148,7 @@ def black_box_gain(
     classifier: Classifier,
     x: np.ndarray,
     y: np.ndarray,
-    attacks: list[PGD],
+    attacks: Sequence[Own],
     left: np.ndarray,
 ) -> float:
     """The most that an attack without the gradient breaks and PGD leaves."""
@@ -147,11 +157,11 @@ def black_box_gain(
         still = np.flatnonzero(left)
         # Within eps all but the last have run.
         for attack in attacks if times > 1 else attacks[-1:]:
-            wider = _of_radius(attack, times * attack.eps)
+            wider = scaled(attack, times * attack.eps)
             still = still[survivors(classifier, x[still], y[still], wider)]
         if not len(still):
             break
-        ball = _of_radius(attacks[0], times * attacks[0].eps).ball
+        ball = scaled(attacks[0], times * attacks[0].eps).ball
         black: Attack = RandomNoise(**ball)
         if x.ndim == 4:
             black = Square(queries=QUERIES, **ball)
@@ -165,14 +175,14 @@ def substitute_gain(
     x: np.ndarray,
     y: np.ndarray,
     pool: np.ndarray,
-    attack: PGD,
+    attack: Own,
     left: np.ndarray,
 ) -> float:
     """The share that a substitute's adversarial examples break and attacks leave."""
     if not left.any() or not attack.eps:
         return 0.0
-    attack = dataclasses.replace(
-        attack, steps=20, step_size=attack.eps / 8, loss="margin"
+    shorter = own_attack(
+        attack.eps, attack.norm, attack.bounds, steps=20, loss="margin"
     )
-    broken = broken_by_substitute(classifier, x[left], y[left], pool, attack)
+    broken = broken_by_substitute(classifier, x[left], y[left], pool, shorter)
     return float(broken.sum() / len(x))

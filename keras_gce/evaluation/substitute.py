@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_gce.attacks import PGD
+from keras_gce.attacks.base import LossAttack
 from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier, is_finite, is_right
 from keras_gce.seeds import seeded
@@ -22,7 +22,7 @@ def broken_by_substitute(
     x: np.ndarray,
     y: np.ndarray,
     pool: np.ndarray,
-    attack: PGD,
+    attack: LossAttack,
 ) -> np.ndarray:
     """Returns which images fall to the adversarial examples of a substitute.
 
@@ -36,7 +36,8 @@ def broken_by_substitute(
         x: Checked images of shape `(N, ...)`, which the model gets right.
         y: Their classes, of shape `(N,)`.
         pool: More images, of shape `(M, ...)`; of the first 500 the model is asked.
-        attack: PGD, which the substitute is attacked by in each of three rounds.
+        attack: PGD or Auto-PGD, which the substitute is attacked by in each of
+            three rounds.
 
     Returns:
         Boolean array of shape `(N,)`.
@@ -71,12 +72,17 @@ def _asked(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.n
     return images[finite], z[finite].argmax(-1)
 
 
-def _questions(images: np.ndarray, attack: PGD, rng: np.random.Generator) -> np.ndarray:
+def _questions(
+    images: np.ndarray, attack: LossAttack, rng: np.random.Generator
+) -> np.ndarray:
     """Images, mixtures of two of them, and points up to two radii away."""
     low, high = attack.bounds
     radius = attack.eps
-    if attack.norm == "l2":  # Of a step of one size at every pixel.
+    # Of a step of one size at every pixel.
+    if attack.norm == "l2":
         radius *= 2 / np.sqrt(images[0].size)
+    if attack.norm == "l1":
+        radius *= 2 / images[0].size
     shares = (-1, *(1,) * (images.ndim - 1))
     parts = [images]
     for number in range(min(max(QUESTIONS // len(images), 2), EACH) - 1):

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from keras_gce import cli, files, models, saving
-from keras_gce.attacks import FMN, AutoAttack
+from keras_gce.attacks import APGD, FMN, AutoAttack
 from keras_gce.cli import views
-from keras_gce.cli.attack_options import attacks_of, usual_for
+from keras_gce.cli.attack_options import (
+    attacks_of,
+    curve_attack,
+    usual_for,
+    usual_in_l1,
+)
+from keras_gce.errors import InputError
 from keras_gce.evaluation import RobustnessReport
 
 
@@ -146,6 +152,21 @@ def test_the_usual_attacks_of_a_model_of_few_classes():
     assert names == ["FGSM", "PGD", "RandomNoise", "APGD", "FAB-T", "Square"]
     args = parsed("--eps", "0.1", "--attacks", "autoattack")
     assert usual_for(args, 2) is None and args.attacks == ["autoattack"]
+
+
+def test_the_usual_attacks_in_l1():
+    args = parsed("--eps", "12", "--norm", "l1")
+    assert "apgd in their place" in usual_in_l1(args)
+    assert args.attacks == ["apgd", "noise", "autoattack"]
+    assert {attack.norm for attack in attacks_of(args)} == {"l1"}
+    assert curve_attack(args) == APGD(eps=12, norm="l1", steps=40, seed=0)
+    usual_for(args, 2)
+    assert args.attacks == ["apgd", "noise", "fab", "square"]
+    # A choice of one's own is left alone, and refused where it doesn't know l1.
+    args = parsed("--eps", "12", "--norm", "l1", "--attacks", "pgd")
+    assert usual_in_l1(args) is None and usual_in_l1(parsed("--eps", "1")) is None
+    with pytest.raises(InputError, match="Received: norm=l1"):
+        attacks_of(args)
 
 
 def test_attacks_without_a_radius_run_once():

@@ -298,4 +298,5 @@ def test_older_and_odd_reports_have_a_page(report):
     assert "No attack was run." in pages[1]
     assert "gamma 0.1" in pages[2] and "no radius" in pages[2]
     assert "within eps 0.5 (l2)" in pages[3]
+    assert "(l2) the whole change is no longer than eps" in pages[3]
     assert "of AutoAttack, run by keras_gce" in pages[5]

@@ -6,8 +6,10 @@ import pytest
 from keras import layers, ops
 from networks import balanced, labelled
 
+from keras_gce import names
 from keras_gce.attacks import PGD
 from keras_gce.classifier import Classifier
+from keras_gce.evaluation.own_attack import own_attack
 from keras_gce.evaluation.signs import astray, black_box_gain, end_of
 
 
@@ -33,26 +35,26 @@ def decoy(honest):
     return keras.Model(inputs, Decoy()([inputs, honest(inputs)]))
 
 
-def pgd(norm):
-    eps = {"linf": 0.03, "l2": 0.15}[norm]
-    return PGD(eps=eps, step_size=eps / 16, norm=norm, loss="margin", seed=0)
+def own(norm):
+    eps = {"linf": 0.03, "l2": 0.15, "l1": 1.0}[norm]
+    return own_attack(eps, norm, (0.0, 1.0), loss="margin")
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", names.NORMS)
 def test_a_gradient_that_leads_astray(honest, decoy, norm):
     x, y = labelled(honest, 60)
-    assert astray(Classifier(honest), x, y, pgd(norm)) == 0
-    assert astray(Classifier(decoy), x, y, pgd(norm)) > 0.25
+    assert astray(Classifier(honest), x, y, own(norm)) == 0
+    assert astray(Classifier(decoy), x, y, own(norm)) > 0.25
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", names.NORMS)
 def test_a_black_box_gains_where_the_gradient_is_masked(honest, decoy, norm):
     x, y = labelled(honest, 60)
     for model, gains in ((honest, False), (decoy, True)):
         classifier = Classifier(model)
-        left = end_of(classifier, x, y, pgd(norm)).right
-        gain = black_box_gain(classifier, x, y, [pgd(norm)], left)
+        left = end_of(classifier, x, y, own(norm)).right
+        gain = black_box_gain(classifier, x, y, [own(norm)], left)
         assert (gain > 0.05) == gains, gain
 
 
