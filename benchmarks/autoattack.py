@@ -13,6 +13,7 @@ from five seeds, of which accuracies are means and the images sums.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -28,6 +29,7 @@ NAMES = {
     "square": "Square",
     "whole": "AutoAttack",
 }
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 def main():
@@ -37,7 +39,7 @@ def main():
     parser.add_argument("--adversarial", action="store_true", help="PGD training")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--attacks", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--norm", choices=("linf", "l2"), default="linf")
+    parser.add_argument("--norm", choices=list(NORMS), default="linf")
     parser.add_argument("--eps", type=float, required=True)
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--queries", type=int, default=5000, help="Square's, alone")
@@ -117,16 +119,15 @@ def ours(args, name, model, x, y, seed):
     from keras_gce import attacks, evaluate
 
     ball = {"eps": args.eps, "norm": args.norm, "seed": seed}
-    attack = {
-        "apgd-ce": lambda: attacks.APGD(**ball),
-        "apgd-t": lambda: attacks.APGDT(**ball),
-        "fab-t": lambda: attacks.FAB(**ball),
-        "square": lambda: attacks.Square(
-            queries=args.queries, rescale_schedule=args.rescale, **ball
-        ),
-        "whole": lambda: attacks.AutoAttack(**ball),
-    }[name]()
-    return evaluate(model, (x, y), attack, None, progress=False).robust
+    whole = attacks.AutoAttack(**ball)
+    # Each as the standard version has it, as theirs is.
+    attack = dict(zip(NAMES, (*whole.attacks, whole), strict=True))[name]
+    if name == "square":
+        attack = dataclasses.replace(
+            attack, queries=args.queries, rescale_schedule=args.rescale
+        )
+    quiet = {"progress": False, "diagnostics": False}
+    return evaluate(model, (x, y), attack, None, **quiet).robust
 
 
 def theirs(args, name, logits, x, y, seed):
@@ -135,7 +136,7 @@ def theirs(args, name, logits, x, y, seed):
 
     images = torch.tensor(x.transpose(0, 3, 1, 2))
     labels = torch.tensor(y.astype("int64"))
-    norm = {"linf": "Linf", "l2": "L2"}[args.norm]
+    norm = NORMS[args.norm]
     settings = {"norm": norm, "eps": args.eps, "seed": seed, "verbose": False}
     # The standard version sets what each attack does in it.
     attack = AutoAttack(logits, device="cpu", **settings)
