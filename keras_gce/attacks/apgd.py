@@ -85,6 +85,10 @@ class APGD(_AutoPGD, LossAttack):
     loss has not risen since the last look (unless its step was halved there), goes
     back to its best point with half the step.
 
+    In l1 each start goes through balls of 3 eps and 2 eps into that of eps, 30, 30 and
+    40% of the steps; a step changes the few features with the greatest gradients, about
+    two thirds as many as the best point differs in from the image.
+
     Example:
 
     >>> APGD(eps=0.1, loss="dlr").steps
@@ -105,7 +109,9 @@ class APGD(_AutoPGD, LossAttack):
 
     Reference:
         Croce and Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble
-        of Diverse Parameter-free Attacks", ICML 2020 (arXiv 2003.01690), Algorithm 1.
+        of Diverse Parameter-free Attacks", ICML 2020 (arXiv 2003.01690), Algorithm 1;
+        in l1 "Mind the Box: l1-APGD for Sparse Adversarial Attacks on Image
+        Classifiers", ICML 2021 (arXiv 2103.01208).
     """
 
     steps: int = 100

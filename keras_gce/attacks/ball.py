@@ -149,8 +149,8 @@ def _project_l1(
         most = ops.where(over & ~found, most, by)
         moving = ops.cast((size > by) & (parts < room), size.dtype)
         ahead = by + surplus / ops.maximum(length(moving, "l1"), 1.0)
-        # Also where they would go to and fro, it ends.
-        straight = (ahead > least) & (ahead < most) & (k % 3 < 2)
+        # Where they go to and fro, halves of what is between end that.
+        straight = (ahead > least) & (ahead < most) & ((k < 10) | (k % 2 > 0))
         ahead = ops.where(straight, ahead, (least + most) / 2)
         going = ops.any(~found)
         return k + 1, ops.where(found, by, ahead), least, most, going
