@@ -11,13 +11,14 @@ from keras_gce import names
 from keras_gce.attacks.apgd_l1 import ascend_l1, schedule_l1
 from keras_gce.attacks.apgd_steps import ascend, schedule
 from keras_gce.attacks.ball import round_down
-from keras_gce.attacks.base import GRADIENT, BallAttack, LossAttack, serializable
+from keras_gce.attacks.base import GRADIENT, BallAttack, LossAttack
 from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
     objective,
     targeted_dlr,
 )
+from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError

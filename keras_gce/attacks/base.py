@@ -15,28 +15,13 @@ from keras_gce.checks import Tensor, check_number, check_seed
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
-__all__ = ["GRADIENT", "Attack", "BallAttack", "LossAttack", "serializable"]
+__all__ = ["GRADIENT", "Attack", "BallAttack", "LossAttack"]
 
 # What a step along the gradient costs, in forward passes: on a CPU 4 of LeNet-5, 2 of
 # ResNet-20.
 GRADIENT = 3.0
 # Of the range of the pixels: further than any image is from another one.
 FAR = 1e6
-
-
-def serializable(cls: Any) -> Any:
-    """Lets Keras serialize a class of settings, a dataclass, by its fields."""
-
-    def get_config(self: Any) -> dict[str, Any]:
-        fields = dataclasses.fields(self)
-        return {field.name: getattr(self, field.name) for field in fields}
-
-    def from_config(cls: Any, config: dict[str, Any]) -> Any:
-        deserialize = keras.saving.deserialize_keras_object
-        return cls(**{name: deserialize(value) for name, value in config.items()})
-
-    cls.get_config, cls.from_config = get_config, classmethod(from_config)
-    return keras.saving.register_keras_serializable(package="keras_gce")(cls)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

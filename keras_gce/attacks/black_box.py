@@ -14,10 +14,11 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import Attack, serializable
+from keras_gce.attacks.base import Attack
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
 from keras_gce.attacks.queries import QueryAttack
+from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer, check_shape
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError

@@ -97,7 +97,7 @@ class Ball:
         if self.norm == "linf":
             inside = ops.clip(point, *interval(x, self.eps, self.bounds))
         else:
-            inside = project(point, x, self.eps, self.bounds)
+            inside = project(point, x, self.eps, self.bounds, self.norm)
         return choose(self.length(point - x) <= self.most, inside, point)
 
     def error(self, x: Tensor, far: Tensor) -> Tensor:

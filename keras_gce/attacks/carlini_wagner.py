@@ -8,9 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.base import GRADIENT, serializable
+from keras_gce.attacks.base import GRADIENT
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import gradient_of, margin, succeeds
+from keras_gce.attacks.serializable import serializable
 from keras_gce.attacks.targets import TargetAttack
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier

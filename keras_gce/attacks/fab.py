@@ -17,7 +17,7 @@ from keras_gce.attacks.ball import (
     random_direction,
     round_down,
 )
-from keras_gce.attacks.base import GRADIENT, BallAttack, serializable
+from keras_gce.attacks.base import GRADIENT, BallAttack
 from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -25,6 +25,7 @@ from keras_gce.attacks.objectives import (
     of_class,
     succeeds,
 )
+from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError

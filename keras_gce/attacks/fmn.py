@@ -9,11 +9,7 @@ from keras import ops
 
 from keras_gce import backend, names
 from keras_gce.attacks.ball import DUAL, largest, length, normalize, project
-from keras_gce.attacks.base import (
-    GRADIENT,
-    Attack,
-    serializable,
-)
+from keras_gce.attacks.base import GRADIENT, Attack
 from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -22,6 +18,7 @@ from keras_gce.attacks.objectives import (
     of_class,
     succeeds,
 )
+from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer
 from keras_gce.classifier import Classifier
 

@@ -18,7 +18,7 @@ from keras_gce.attacks.ball import (
     random_point,
     round_down,
 )
-from keras_gce.attacks.base import GRADIENT, LossAttack, serializable
+from keras_gce.attacks.base import GRADIENT, LossAttack
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -26,6 +26,7 @@ from keras_gce.attacks.objectives import (
     off_the_spot,
     succeeds,
 )
+from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError

@@ -8,10 +8,10 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.ball import TensorSeed, round_down
-from keras_gce.attacks.base import serializable
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.boundary import Ball, Walk, learn, query
 from keras_gce.attacks.queries import QueryAttack
+from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError

@@ -8,10 +8,10 @@ from keras import ops
 
 from keras_gce import backend, names
 from keras_gce.attacks.ball import TensorSeed, interval, normalize, project, round_down
-from keras_gce.attacks.base import serializable
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
 from keras_gce.attacks.queries import QueryAttack
+from keras_gce.attacks.serializable import serializable
 from keras_gce.attacks.windows import move_mass, recolour, stripes, tiles
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier

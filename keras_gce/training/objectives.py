@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_gce.attacks.base import Attack, serializable
+from keras_gce.attacks.base import Attack
+from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import Tensor, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
