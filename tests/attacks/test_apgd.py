@@ -143,7 +143,6 @@ def test_restarts_start_elsewhere_and_keep_the_greatest_loss(attack, norm):
     assert np.abs(ends[0] - ends[1]).max() > 0.01
 
 
-@pytest.mark.seam
 def test_it_reaches_the_furthest_point_of_a_linear_model_in_l1():
     """All the room of the steepest features, the last one's in part."""
     rng = np.random.default_rng(0)

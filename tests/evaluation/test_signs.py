@@ -48,7 +48,7 @@ def test_a_gradient_that_leads_astray(honest, decoy, norm):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("norm", names.NORMS)
+@pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_black_box_gains_where_the_gradient_is_masked(honest, decoy, norm):
     x, y = labelled(honest, 60)
     for model, gains in ((honest, False), (decoy, True)):
