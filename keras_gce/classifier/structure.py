@@ -57,7 +57,7 @@ def _layers_of(model: keras.Model) -> list[keras.layers.Layer]:
 def _settings(layer: keras.layers.Layer) -> dict[str, Any]:
     try:
         config = {} if isinstance(layer, keras.Model) else layer.get_config()
-    except NotImplementedError:  # Of a layer that can't be saved.
+    except (NotImplementedError, TypeError, ValueError):  # Where it can't be saved.
         config = {}
     if not of_keras(type(layer)):
         usual = vars(keras.layers.Layer(name="usual"))  # Not one that is counted.
