@@ -149,7 +149,7 @@ def _check(args: argparse.Namespace) -> None:
             "dtype_policy",
             "models",
             "workers",
-            "ray",
+            "address",
         )
         reason = "it is of losses alone"
     elif args.what in names.FIGURES:

@@ -38,6 +38,8 @@ def test_wrong_input(refused, tmp_path):
             *("--output", str(tmp_path / "models")),
         ),
         ("a.keras", "reproduce", "figure2", "--models", "a.keras"),
+        ("`--ray`: figure2 has none", "reproduce", "figure2", "--ray", "auto"),
+        ("`--ray` must be given with --workers", *seeded, "--ray", "auto"),
         ("without --seeds", *seeded, "--seeds", "2", "--seed", "1"),
         ("Received: 1", *seeded, "--seed", "1", "--models", "a.keras"),
         ("-1", *seeded, "--seed=-1"),
