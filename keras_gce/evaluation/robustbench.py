@@ -76,18 +76,17 @@ def as_robustbench(
         raise InputError(
             f"`dataset` must be one of {', '.join(BALLS)}. Received: dataset={dataset}"
         )
-    norm, missing = _norm(report, dataset), _missing(report, dataset)
-    if norm is None or missing:
+    found, missing = _autoattack(report, dataset), _missing(report, dataset)
+    if found is None:
+        balls = " or ".join(f"{n} {text}" for n, (_, text) in BALLS[dataset].items())
+        missing.append(f"the standard AutoAttack in {balls}")
+    if found is None or missing:
         raise InputError(
             "`report` must be what RobustBench takes. Received: one without "
             f"{'; '.join(missing)}"
         )
-    rows = [
-        right
-        for result, right in zip(report.results, report.row_robust, strict=True)
-        if result.ensemble == "AutoAttack" and result.norm == norm
-    ]
-    accuracy = f"{100 * np.all(rows, axis=0).mean():.2f}"
+    norm, rows = found
+    accuracy = f"{100 * report.row_robust[rows].all(axis=0).mean():.2f}"
     entry = {
         "link": link,
         "name": name,
@@ -109,25 +108,24 @@ def as_robustbench(
     return json.dumps(entry, indent=2) + "\n"
 
 
-def _norm(report: Any, dataset: str) -> str | None:
-    """The norm of the ball in which the standard AutoAttack was run, if it was."""
+def _autoattack(report: Any, dataset: str) -> tuple[str, list[int]] | None:
+    """The norm of the ball in which the standard AutoAttack was run, and its rows."""
     for norm, (eps, _) in BALLS[dataset].items():
-        # Its rows keep their settings, whatever the seed.
         wanted = [
             settings_of(attack) | {"seed": None}
             for attack in AutoAttack(eps=eps, norm=norm).attacks
         ]
-        found = [
-            result.settings | {"seed": None}
-            for result in report.results
+        rows = [
+            number
+            for number, result in enumerate(report.results)
             if result.ensemble == "AutoAttack"
             and result.norm == norm
             and abs(result.eps - eps) < 1e-6
         ]
-        for one in found:
-            one["eps"] = eps
-        if _text(found) == _text(wanted):
-            return norm
+        # Whatever the seed, and however its eps is rounded.
+        same = {"seed": None, "eps": eps}
+        if _text([report.results[i].settings | same for i in rows]) == _text(wanted):
+            return norm, rows
     return None
 
 
@@ -136,7 +134,7 @@ def _text(settings: Any) -> str:
 
 
 def _missing(report: Any, dataset: str) -> list[str]:
-    """What RobustBench asks for and the report has not."""
+    """What RobustBench asks for, beside AutoAttack, and the report has not."""
     missing = []
     if report.part is not None:
         missing.append("the whole test set (merge its parts)")
@@ -149,9 +147,6 @@ def _missing(report: Any, dataset: str) -> list[str]:
             missing.append(f"{dataset}'s test labels, as many of each class")
     if report.worst_case_only:
         missing.append("AutoAttack on all images (worst_case_only=False)")
-    if _norm(report, dataset) is None:
-        balls = " or ".join(f"{n} {text}" for n, (_, text) in BALLS[dataset].items())
-        missing.append(f"the standard AutoAttack in {balls}")
     checks = {check.name: check for check in report.checks}
     for name, words in ASKED.items():
         if name not in checks:

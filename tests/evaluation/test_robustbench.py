@@ -66,6 +66,19 @@ def test_the_fields_of_robustbench(few, whole):
     assert json.loads(other.to_robustbench(footnote="x"))["unreliable"]
 
 
+def test_autoattack_at_another_eps_does_not_count(whole):
+    rows = [(i, row) for i, row in enumerate(whole.results) if row.ensemble]
+    wider = [dataclasses.replace(row, eps=0.1) for _, row in rows]
+    other = dataclasses.replace(
+        whole,
+        results=[*whole.results, *wider],
+        row_robust=np.concatenate(
+            [whole.row_robust, np.zeros((len(rows), 10_000), bool)]
+        ),
+    )
+    assert other.to_robustbench() == whole.to_robustbench()
+
+
 def test_it_says_what_is_missing(few, whole):
     with pytest.raises(InputError, match=r"all 10000 test images \(it has 40\)"):
         few.to_robustbench()
