@@ -15,7 +15,7 @@ from keras_gce.evaluation.plan import Plan, make_plan
 from keras_gce.evaluation.record import settings_of
 from keras_gce.fingerprint import fingerprint
 
-__all__ = ["Task", "at_the_door", "check_data"]
+__all__ = ["Task", "at_the_door", "check_data", "digest_of"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,8 +29,6 @@ class Task:
         y: Their classes, of shape `(N,)`.
         batch_size: Most images attacked at once.
         data: A digest of images and labels.
-        digest: A digest of all of it: what tells it from every other evaluation,
-            whatever part of it is run.
     """
 
     classifier: Classifier
@@ -39,7 +37,6 @@ class Task:
     y: np.ndarray
     batch_size: int
     data: str
-    digest: str
 
 
 def at_the_door(
@@ -60,22 +57,26 @@ def at_the_door(
     classifier = Classifier.of(model)
     plan = make_plan(attacks, threat_model, classifier, bounds, worst_case_only)
     x, y = check_data(classifier, plan, data)
-    settings = {
-        "rows": [[a.name, a.engine, settings_of(a)] for a in plan.attacks],
-        "batch_size": batch_size,
-        "worst_case_only": worst_case_only,
-        "threat_model": threat_model,
-    }
-    told = fingerprint(x, y)
     return Task(
         classifier=classifier,
         plan=plan,
         x=x,
         y=y,
         batch_size=int(batch_size),
-        data=told,
-        digest=fingerprint(told, classifier.fingerprint(), settings),
+        data=fingerprint(x, y),
     )
+
+
+def digest_of(task: Task) -> str:
+    """Returns what tells an evaluation from all others, whatever part of it is run."""
+    plan = task.plan
+    settings = {
+        "rows": [[a.name, a.engine, settings_of(a)] for a in plan.attacks],
+        "batch_size": task.batch_size,
+        "worst_case_only": plan.worst_case_only,
+        "threat_model": plan.threat_model,
+    }
+    return fingerprint(task.data, task.classifier.fingerprint(), settings)
 
 
 def check_data(

@@ -12,7 +12,7 @@ from keras_gce.classifier import Classifier, is_finite
 from keras_gce.evaluation.adversarial import adversarial_examples
 from keras_gce.evaluation.checkpoint import Checkpoint
 from keras_gce.evaluation.diagnostics import diagnose
-from keras_gce.evaluation.door import Task, at_the_door
+from keras_gce.evaluation.door import Task, at_the_door, digest_of
 from keras_gce.evaluation.flags import row_checks
 from keras_gce.evaluation.gallery import gallery
 from keras_gce.evaluation.parts import places_of
@@ -124,11 +124,15 @@ def evaluate(
     task = at_the_door(
         model, data, attacks, threat_model, batch_size, worst_case_only, bounds
     )
-    return evaluated(task, part, checkpoint, progress, diagnostics, keep_adversarial)
+    digest = digest_of(task) if checkpoint or part else ""
+    return evaluated(
+        task, digest, part, checkpoint, progress, diagnostics, keep_adversarial
+    )
 
 
 def evaluated(
     task: Task,
+    digest: str,
     part: tuple[int, int] | None,
     checkpoint: PathLike | None,
     progress: bool,
@@ -140,6 +144,7 @@ def evaluated(
 
     Args:
         task: What it is of.
+        digest: What `digest_of` returned of it; only a checkpoint or a part needs it.
         part: (i, n), or `None`.
         checkpoint: Path of a folder, or `None`.
         progress: Whether to show a progress bar on stderr.
@@ -150,7 +155,7 @@ def evaluated(
     classifier, plan, x, y = task.classifier, task.plan, task.x, task.y
     batch_size = task.batch_size
     own = places_of(part, len(x), batch_size)
-    saved = Checkpoint(checkpoint, task.digest) if checkpoint else None
+    saved = Checkpoint(checkpoint, digest) if checkpoint else None
     # What is attacked, and counted; attacks know each example by its place in `x`.
     own_x, own_y = x[own], y[own]
     look = first_look(classifier, plan, own_x, own_y, batch_size, progress, known)
@@ -195,7 +200,7 @@ def evaluated(
             index=np.arange(len(x))[own],
             batch_size=batch_size,
             num_classes=classifier.num_classes,
-            fingerprint=task.digest,
+            fingerprint=digest,
             finite=is_finite(z),
             gradients=look.gradients,
             opens=opens,

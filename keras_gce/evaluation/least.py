@@ -12,7 +12,7 @@ from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_number
 from keras_gce.classifier import Classifier
 from keras_gce.evaluation.checkpoint import Checkpoint
-from keras_gce.evaluation.door import at_the_door
+from keras_gce.evaluation.door import at_the_door, digest_of
 from keras_gce.evaluation.record import arrays_of
 from keras_gce.evaluation.results import Curve, Flag
 from keras_gce.evaluation.run import Outcome, run_plan
@@ -182,7 +182,7 @@ def distances(
     given = nearest if attacks is None else attacks
     task = at_the_door(model, data, given, None, batch_size, False, bounds)
     classifier, x, y = task.classifier, task.x, task.y
-    saved = Checkpoint(checkpoint, task.digest) if checkpoint else None
+    saved = Checkpoint(checkpoint, digest_of(task)) if checkpoint else None
     look = first_look(classifier, task.plan, x, y, batch_size, progress)
     outcomes = run_plan(
         *(look.plan, classifier, x, y, look.clean, batch_size, saved, progress)

@@ -16,7 +16,7 @@ from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError, WorkError
 from keras_gce.evaluation.adversarial import AdversarialExamples
 from keras_gce.evaluation.checkpoint import META, Checkpoint
-from keras_gce.evaluation.door import Task, at_the_door
+from keras_gce.evaluation.door import Task, at_the_door, digest_of
 from keras_gce.evaluation.evaluator import evaluated
 from keras_gce.evaluation.merging import merge
 from keras_gce.evaluation.parcel import pack, unpack
@@ -91,10 +91,11 @@ def evaluate_on_ray(
         model, data, attacks, threat_model, batch_size, worst_case_only, bounds
     )
     given = checkpoint or tempfile.mkdtemp(prefix="keras_gce-evaluation-")
-    Checkpoint(given, task.digest)
+    digest = digest_of(task)
+    Checkpoint(given, digest)
     parts = _Parts(
         folder=pathlib.Path(given).absolute(),
-        digest=task.digest,
+        digest=digest,
         of=min(-(-len(task.x) // task.batch_size), MOST_PARTS),
         diagnostics=diagnostics,
         keep_adversarial=keep_adversarial,
@@ -231,11 +232,7 @@ def _known(task: Task, report: RobustnessReport) -> tuple[bool, bool]:
 
 def _shared(task: Task, parts: _Parts) -> tuple[Any, ...]:
     packed = np.frombuffer(pack(task.classifier, task.plan), "uint8")
-    settings = {
-        "batch_size": task.batch_size,
-        "data": task.data,
-        "digest": task.digest,
-    }
+    settings = {"batch_size": task.batch_size, "data": task.data}
     return packed, task.x, task.y, settings, parts
 
 
@@ -259,6 +256,7 @@ def _part(
     there = (parts.folder / META).is_file()
     return evaluated(
         task,
+        parts.digest,
         (number, parts.of),
         parts.folder if there else None,
         progress=True,

@@ -80,6 +80,7 @@ def spread(
         )
         # In one, so that what two of them have in common is there once.
         common = ray.put(tuple(shared))
+        told = keras_settings(), __version__
         running: dict[Any, str] = {}
         waiting, done = list(names), 0
         failed: dict[str, str] = {}
@@ -91,8 +92,8 @@ def spread(
             while running or (waiting and not failed):
                 while waiting and not failed and len(running) < at_once:
                     name = waiting.pop(0)
-                    told = tuple(pieces[name]), keras_settings(), __version__
-                    one = task.remote(common, function, name, *told, board)
+                    own = tuple(pieces[name])
+                    one = task.remote(common, function, name, own, *told, board)
                     running[one] = name
                 # Ray prints what it makes of a lost worker, on stdout.
                 with open(os.devnull, "w") as no, contextlib.redirect_stdout(no):

@@ -50,11 +50,11 @@ def check_workers(workers: int | None, address: str | None) -> None:
         InputError: If Ray is not installed, or an argument is not as `spread` has it.
     """
     check_installed("`workers`", "ray", "ray")
-    whole = isinstance(workers, int) and not isinstance(workers, bool)
-    if workers is not None and (not whole or workers < 1):
-        raise InputError(
-            f"`workers` must be an integer >= 1, or None. Received: workers={workers!r}"
-        )
+    if workers is not None:
+        # It brings NumPy, without which the command line's `--help` does.
+        from keras_gce.checks import check_integer
+
+        check_integer("workers", workers, least=1)
     if address is not None and (not isinstance(address, str) or not address):
         raise InputError(
             "`address` must be that of a Ray cluster, such as 10.0.0.1:6379 or auto, "
