@@ -14,6 +14,7 @@ __all__ = [
     "State",
     "Tensor",
     "as_array",
+    "check_broadcast",
     "check_images",
     "check_integer",
     "check_labels",
@@ -72,13 +73,13 @@ def check_seed(value: Any, name: str = "seed") -> None:
 
 
 def check_images(
-    x: Any, bounds: tuple[float, float], shape: Shape | None = None
+    x: Any, bounds: tuple[Any, Any], shape: Shape | None = None
 ) -> np.ndarray:
     """Returns images as float32, or says what is wrong with them.
 
     Args:
         x: Images of shape `(N, ...)`, N >= 1: numbers within `bounds`.
-        bounds: The least and the greatest value of a pixel.
+        bounds: The least and the greatest value of a pixel: numbers, or `PerFeature`.
         shape: The shape of one image, `None` where a size is open; `None`: not known.
 
     Raises:
@@ -91,15 +92,34 @@ def check_images(
             f"Received: x.shape={x.shape}, x.dtype={x.dtype}"
         )
     check_shape(x.shape, shape)
+    for bound in bounds:
+        check_broadcast("bounds", bound, x.shape[1:])
     x = x.astype("float32", copy=False)
     low, high = float(x.min()), float(x.max())
     # As float32, as the images are: 2.64 is less than its nearest float32.
-    if not (low >= np.float32(bounds[0]) and high <= np.float32(bounds[1])):
+    least, greatest = (np.asarray(bound, "float32") for bound in bounds)
+    by_feature = least.ndim or greatest.ndim
+    lows, highs = (x, x) if by_feature else (low, high)
+    if not (np.all(lows >= least) and np.all(highs <= greatest)):
         raise InputError(
             f"`x` must lie within {bounds}, without NaN. "
             f"Received: values from {low} to {high}{faq('pixels-outside-the-bounds')}"
         )
     return x
+
+
+def check_broadcast(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Refuses what does not broadcast to an image of a shape."""
+    own = np.shape(value)
+    try:
+        fits = np.broadcast_shapes(own, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(
+            f"`{name}` must broadcast to an image, of shape {shape}. "
+            f"Received: {name} of shape {own}"
+        )
 
 
 def as_array(value: Any) -> np.ndarray:

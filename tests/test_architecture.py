@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_gce"
 # Bottom to top: a room imports rooms of its own floor and of those below.
 FLOORS = (
     ("errors", "names"),
-    ("checks", "progress", "files", "imports"),
+    ("checks", "per_feature", "progress", "files", "imports"),
     ("workers",),
     ("losses",),
     ("backend", "seeds", "saving", "registration"),

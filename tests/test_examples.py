@@ -25,6 +25,7 @@ def test_what_is_there():
         "own_data",
         "own_attack_loss",
         "own_objective",
+        "tabular",
     }
     assert {path.stem for path in NOTEBOOKS} >= {
         "quick_start",

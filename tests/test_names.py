@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from keras_gce import attacks, datasets, evaluation, names, recipes
-from keras_gce.attacks.base import Attack, BallAttack
+from keras_gce.attacks.base import Attack
+from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.errors import InputError
 from keras_gce.evaluation.cleverhans import CleverHansAttack
 from keras_gce.recipes import networks

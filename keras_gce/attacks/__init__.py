@@ -2,13 +2,14 @@
 
 from keras_gce.attacks.apgd import APGD, APGDT
 from keras_gce.attacks.autoattack import AutoAttack
-from keras_gce.attacks.base import Attack, BallAttack, LossAttack
+from keras_gce.attacks.base import Attack
 from keras_gce.attacks.black_box import RandomNoise, Transfer
 from keras_gce.attacks.carlini_wagner import CarliniWagnerL2
 from keras_gce.attacks.fab import FAB
 from keras_gce.attacks.fmn import FMN
 from keras_gce.attacks.gradient import BIM, FGSM, MIM, PGD
 from keras_gce.attacks.hop_skip_jump import HopSkipJump
+from keras_gce.attacks.in_ball import BallAttack, LossAttack
 from keras_gce.attacks.jsma import JSMA
 from keras_gce.attacks.square import Square
 from keras_gce.classifier import logits_of

@@ -11,7 +11,8 @@ from keras_gce import names
 from keras_gce.attacks.apgd_l1 import ascend_l1, schedule_l1
 from keras_gce.attacks.apgd_steps import ascend, schedule
 from keras_gce.attacks.ball import round_down
-from keras_gce.attacks.base import GRADIENT, BallAttack, LossAttack
+from keras_gce.attacks.base import GRADIENT
+from keras_gce.attacks.in_ball import BallAttack, LossAttack
 from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
@@ -202,6 +203,7 @@ def _perturb(
     **settings: Tensor,
 ) -> Tensor:
     logits, loss = classifier.logits, attack._ascended(classifier)
+    bounds = attack.geometry.bounds
     sign = -1.0 if attack.targeted else 1.0
 
     def gradient_at(images: Tensor, y: Tensor, target: Tensor) -> State:
@@ -210,7 +212,7 @@ def _perturb(
             return sign * loss(y, target, z), z
 
         def once() -> State:
-            return gradient_of(classifier, values, images, attack.bounds)
+            return gradient_of(classifier, values, images, bounds)
 
         if passes == 1:
             return once()

@@ -1,15 +1,14 @@
 """The steps of Auto-PGD in l1."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.ball import TensorSeed, length, project, sparse
-from keras_gce.attacks.base import BallAttack
+from keras_gce.attacks.ball import TensorSeed, length
 from keras_gce.attacks.batch import by_example, choose
+from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.attacks.objectives import off_the_spot, succeeds
 from keras_gce.checks import State, Tensor
 
@@ -78,12 +77,12 @@ def ascend_l1(
     """
     # Of each stage one round more, in which it looks at where it begins.
     period = steps + len(RADII)
-    into_ball = functools.partial(project, bounds=attack.bounds, norm="l1")
+    geometry = attack.geometry
+    into_ball = geometry.keep
 
     def start(restart: Tensor, x: Tensor) -> Tensor:
-        low, high = attack.bounds
         noise = TensorSeed(seed, restart).normal(ops.shape(x))
-        return x + (high - low) * noise
+        return x + geometry.change(geometry.range * noise)
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         kept, kept_value, won, x, y, wrong, now, *rest = state
@@ -105,7 +104,7 @@ def ascend_l1(
 
         target = ops.take(wrong, restart // restarts, axis=1)
         gradient, value, z = gradient_at(now, y, target)
-        here, gradient = off_the_spot(now, gradient, attack.bounds)
+        here, gradient = off_the_spot(now, gradient, geometry.bounds)
         value = ops.nan_to_num(value)
         # Outside the ball nothing counts.
         success = succeeds(y, z, attack.targeted) & last
@@ -133,7 +132,7 @@ def ascend_l1(
         now, here = choose(falls, best, now), choose(falls, best, here)
         gradient = choose(falls, best_gradient, gradient)
 
-        direction = sparse(gradient, sparsity)
+        direction = geometry.sparse(gradient, sparsity)
         moved = into_ball(here + by_example(size, x) * direction, x, radius)
         state = (kept, kept_value, won, x, y, wrong, moved)
         state += (best, best_gradient, best_value, size, sparsity, before, since)

@@ -6,15 +6,9 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.ball import (
-    TensorSeed,
-    interval,
-    normalize,
-    project,
-    random_direction,
-)
-from keras_gce.attacks.base import BallAttack
+from keras_gce.attacks.ball import TensorSeed
 from keras_gce.attacks.batch import by_example, choose
+from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.attacks.objectives import off_the_spot, succeeds
 from keras_gce.checks import State, Tensor
 
@@ -70,15 +64,14 @@ def ascend(
     Reference:
         Croce and Hein 2020 (arXiv 2003.01690), Algorithm 1.
     """
-    limits = interval(x, eps, attack.bounds) if attack.norm == "linf" else ()
+    geometry = attack.geometry
+    limits = geometry.limits(x, eps)
 
     def keep(x_adv: Tensor, x: Tensor, limits: State) -> Tensor:
-        if limits:
-            return ops.clip(x_adv, *limits)
-        return project(x_adv, x, eps, attack.bounds, attack.norm)
+        return geometry.keep(x_adv, x, eps, limits)
 
     def start(restart: Tensor, x: Tensor, limits: State) -> Tensor:
-        noise = random_direction(x, attack.norm, TensorSeed(seed, restart))
+        noise = geometry.random_direction(x, TensorSeed(seed, restart))
         return keep(x + eps * noise, x, limits)
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
@@ -92,7 +85,7 @@ def ascend(
 
         target = ops.take(wrong, restart // restarts, axis=1)
         gradient, value, z = gradient_at(now, y, target)
-        here, gradient = off_the_spot(now, gradient, attack.bounds)
+        here, gradient = off_the_spot(now, gradient, geometry.bounds)
         value = ops.nan_to_num(value)
         success = succeeds(y, z, attack.targeted)
         better = ~won & (success | (value > kept_value))
@@ -129,8 +122,8 @@ def ascend(
         sooner_look = ops.maximum(look - sooner, least_look)
         look = ops.where(looking, sooner_look, look)
 
-        direction = normalize(gradient, attack.norm)
-        moved = keep(here + by_example(size, x) * direction, x, limits)
+        moved = here + by_example(size, x) * geometry.direction(gradient)
+        moved = keep(moved, x, limits)
         weight = ops.where(first, 1.0, MOMENTUM)
         moved = now + weight * (moved - now) + (1 - weight) * (now - before)
         state = (kept, kept_value, won, x, y, wrong, keep(moved, x, limits), now)

@@ -6,8 +6,9 @@ import numpy as np
 
 from keras_gce import names
 from keras_gce.attacks.apgd import APGD, APGDT
-from keras_gce.attacks.base import Attack, BallAttack
+from keras_gce.attacks.base import Attack
 from keras_gce.attacks.fab import FAB
+from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.attacks.serializable import serializable
 from keras_gce.attacks.square import Square
 from keras_gce.checks import Tensor

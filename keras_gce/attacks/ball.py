@@ -1,6 +1,6 @@
 """Staying in the ball around an image, and starting at random inside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,8 +67,12 @@ def round_down(value: float) -> np.float32:
     return rounded
 
 
+def _same(delta: Tensor) -> Tensor:
+    return delta
+
+
 def interval(
-    x: Tensor, eps: Tensor, bounds: tuple[float, float]
+    x: Tensor, eps: Tensor, bounds: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Returns the least and greatest images within `eps` of `x`, and `bounds`.
 
@@ -92,7 +96,13 @@ def _add_not_above(x: Tensor, eps: Tensor) -> Tensor:
 
 
 def project(
-    x_adv: Tensor, x: Tensor, eps: Tensor, bounds: tuple[float, float], norm: str
+    x_adv: Tensor,
+    x: Tensor,
+    eps: Tensor,
+    bounds: tuple[Tensor, Tensor],
+    norm: str,
+    units: Callable[[Tensor], Tensor] = _same,
+    change: Callable[[Tensor], Tensor] = _same,
 ) -> Tensor:
     """Returns `x_adv` moved into the ball around `x`, and into the bounds.
 
@@ -104,18 +114,26 @@ def project(
         eps: Radius of the balls; or radii, of shape `(N, 1, ...)`.
         bounds: The least and the greatest value of a pixel.
         norm: `"l2"` or `"l1"`; for linf see `interval`.
+        units: Function of a change: each feature's, over its own radius' share of eps.
+            Defaults to what it is given: all have the same radius.
+        change: Its inverse.
     """
     if norm == "l1":
-        return _project_l1(x_adv, x, eps, bounds)
+        return _project_l1(x_adv, x, eps, bounds, units, change)
     delta = x_adv - x
     # The sum of the squares is rounded too; this is within 1e-6 all the same.
-    away = ops.maximum(length(delta, "l2"), 1e-30)
+    away = ops.maximum(length(units(delta), "l2"), 1e-30)
     factor = ops.minimum(1.0, eps * (1 - 3e-7) / away)
     return ops.clip(x + delta * factor, *bounds)
 
 
 def _project_l1(
-    x_adv: Tensor, x: Tensor, eps: Tensor, bounds: tuple[float, float]
+    x_adv: Tensor,
+    x: Tensor,
+    eps: Tensor,
+    bounds: tuple[Tensor, Tensor],
+    units: Callable[[Tensor], Tensor],
+    change: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Returns the nearest point of the l1 ball and the bounds.
 
@@ -128,9 +146,9 @@ def _project_l1(
         sorting.
     """
     low, high = bounds
-    delta = x_adv - x
+    delta = units(x_adv - x)
     size = ops.abs(delta)
-    room = ops.relu(ops.where(delta > 0, high - x, x - low))
+    room = units(ops.relu(ops.where(delta > 0, high - x, x - low)))
     # The sums are rounded too; this is within 1e-6 all the same.
     aim, error = eps * (1 - 1e-6), eps * 5e-7
 
@@ -161,7 +179,7 @@ def _project_l1(
         newton,
         (0, nothing, nothing, length(delta, "linf"), ops.ones((), dtype="bool")),
     )[3]
-    parts = kept(by)
+    parts = change(kept(by))
     # Not rounded outwards, which adds up over many pixels.
     moved = ops.where(delta > 0, _add_not_above(x, parts), -_add_not_above(-x, parts))
     return ops.clip(ops.where(by > 0, moved, x_adv), low, high)

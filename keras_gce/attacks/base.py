@@ -1,7 +1,6 @@
-"""What attacks share: `Attack`, the protocol, and its children."""
+"""What attacks share: `Attack`, the protocol."""
 
 import dataclasses
-import math
 import random
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, cast
@@ -10,18 +9,17 @@ import keras
 import numpy as np
 
 from keras_gce import backend, names
-from keras_gce.attacks.objectives import check_loss
-from keras_gce.checks import Tensor, check_number, check_seed
+from keras_gce.attacks.geometry import Geometry
+from keras_gce.checks import Tensor, check_seed
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
+from keras_gce.per_feature import Bounds, Eps, PerFeature, check_bounds
 
-__all__ = ["GRADIENT", "Attack", "BallAttack", "LossAttack"]
+__all__ = ["GRADIENT", "Attack"]
 
 # What a step along the gradient costs, in forward passes: on a CPU 4 of LeNet-5, 2 of
 # ResNet-20.
 GRADIENT = 3.0
-# Of the range of the pixels: further than any image is from another one.
-FAR = 1e6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +31,9 @@ class Attack:
     other methods and attributes whose answer is not its own.
 
     Args:
-        bounds: The least and the greatest value of a pixel. Defaults to (0.0, 1.0).
+        bounds: The least and the greatest value of a pixel, each a number or an array
+            that broadcasts to an image, as of images normalised by channel. Defaults to
+            (0.0, 1.0).
         targeted: Whether `y` holds target classes, towards which the attack then
             moves. Defaults to `False`.
         seed: An integer in [0, 2**31) makes what is random in the attack reproducible.
@@ -57,13 +57,13 @@ class Attack:
         InputError: If an argument is not as described.
     """
 
-    bounds: tuple[float, float] = (0.0, 1.0)
+    bounds: Bounds = (0.0, 1.0)
     targeted: bool = False
     seed: int | None = None
 
     # Without annotations, which would give a child's fields their places.
     engine = "keras_gce"
-    eps = cast(float | None, None)
+    eps = cast(Eps | None, None)
     norm = cast(str | None, None)
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     loss = cast(Any, None)
@@ -75,16 +75,7 @@ class Attack:
     ends_at_success = True
 
     def __post_init__(self) -> None:
-        try:
-            low, high = (float(bound) for bound in self.bounds)
-        except (TypeError, ValueError):
-            low, high = math.nan, math.nan
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise InputError(
-                "`bounds` must be two finite numbers, the lower one first. "
-                f"Received: bounds={self.bounds}"
-            )
-        object.__setattr__(self, "bounds", (low, high))
+        object.__setattr__(self, "bounds", check_bounds(self.bounds))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.generic):  # In which a sum could overflow.
@@ -189,9 +180,24 @@ class Attack:
         """Returns the same attack, ascending `loss` where it ascends one of choice."""
         return self
 
-    def with_bounds(self, bounds: tuple[float, float]) -> "Attack":
+    def with_bounds(self, bounds: Bounds) -> "Attack":
         """Returns the same attack within other bounds."""
         return dataclasses.replace(self, bounds=bounds)
+
+    @property
+    def shares(self) -> PerFeature | None:
+        """The features' eps over the greatest one; `None`: all have the same."""
+        return None
+
+    @property
+    def kind(self) -> tuple[Hashable, ...]:
+        """What tells its geometry from others."""
+        return self.norm, self.bounds, self.shares
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry of its balls, for code that is compiled."""
+        return Geometry(str(self.norm), self.bounds, self.shares)
 
     @property
     def ball(self) -> dict[str, Any]:
@@ -231,81 +237,17 @@ class Attack:
         """
         if "seed" in settings:
             settings = {**settings, "seed": np.array([settings["seed"], 0], "int32")}
-        kind = (type(self), self.norm, self.bounds, self.targeted)
         return backend.run_compiled(
             classifier,
-            (*kind, classifier.trace_key(self.loss), key),
+            (
+                type(self),
+                self.kind,
+                self.targeted,
+                classifier.trace_key(self.loss),
+                key,
+            ),
             fn,
             batch,
             settings,
             jit_compile=jit_compile,
         )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BallAttack(Attack):
-    """Base of the attacks that keep within a ball around the image.
-
-    Args:
-        eps: Radius of the ball, in units of the images, >= 0. 0 returns the images.
-            For the settings not listed here see `Attack`.
-        norm: The norm of the ball: `"linf"`, `"l2"`, or `"l1"` of an attack that knows
-            it. Defaults to `"linf"`.
-
-    Raises:
-        InputError: If an argument is not as described.
-    """
-
-    # A field, so that the `None` of attacks without a ball is no default.
-    eps: float = dataclasses.field()
-    norm: str = "linf"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("eps", self.eps, least=0)
-
-    @property
-    def reach(self) -> float:
-        """The radius, or one that holds every image where squares could overflow."""
-        return min(self.eps, FAR * (self.bounds[1] - self.bounds[0]))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LossAttack(BallAttack):
-    """Base of the attacks in a ball that ascend a loss of the caller's choice.
-
-    Args:
-        eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `BallAttack`.
-        loss: What the attack ascends: `"crossentropy"` on the logits, `"training"`
-            (the loss the model was compiled with), `"margin"`, `"dlr"`, or a callable
-            `(y, logits)` -> one value an example; with `targeted`, what it descends.
-            Defaults to `"crossentropy"`.
-        jit_compile: Whether to compile with XLA; `"auto"`: on a GPU. Defaults to
-            `"auto"`.
-
-    Raises:
-        InputError: If an argument is not as described.
-    """
-
-    loss: Any = "crossentropy"
-    jit_compile: Any = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_loss(self.loss)
-
-    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses a loss that the model doesn't have."""
-        super().check(classifier, x, y)
-        if self.loss == "training":
-            classifier.check_loss()
-        if self.loss == "dlr" and classifier.num_classes < 3:
-            raise InputError(
-                '`loss="dlr"` must have a model of at least 3 classes. '
-                f"Received: {classifier.num_classes} classes"
-            )
-
-    def with_loss(self, loss: Any) -> "LossAttack":
-        """Returns the same attack, ascending `loss`."""
-        return dataclasses.replace(self, loss=loss)

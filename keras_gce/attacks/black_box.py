@@ -7,13 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend, names
-from keras_gce.attacks.ball import (
-    TensorSeed,
-    interval,
-    project,
-    random_point,
-    round_down,
-)
+from keras_gce.attacks.ball import TensorSeed, round_down
 from keras_gce.attacks.base import Attack
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
@@ -22,6 +16,7 @@ from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer, check_shape
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
+from keras_gce.per_feature import Bounds
 
 __all__ = ["RandomNoise", "Transfer"]
 
@@ -88,15 +83,12 @@ class RandomNoise(QueryAttack):
         samples: Tensor,
         seed: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        sign = -1.0 if self.targeted else 1.0
+        sign, geometry = -1.0 if self.targeted else 1.0, self.geometry
 
         def step(i: Tensor, state: State) -> tuple[State, Tensor]:
             best, used, best_lead, x, y = state
-            point = random_point(x, eps, self.norm, TensorSeed(seed, i))
-            if self.norm == "linf":
-                point = ops.clip(point, *interval(x, eps, self.bounds))
-            else:
-                point = project(point, x, eps, self.bounds, self.norm)
+            point = geometry.random_point(x, eps, TensorSeed(seed, i))
+            point = geometry.keep(point, x, eps)
             z = classifier.logits(point)
             lead = sign * margin(y, z)
             success = succeeds(y, z, self.targeted)
@@ -155,7 +147,7 @@ class Transfer(Attack):
         """The attack's name in reports."""
         return f"Transfer {self.attack.name}"
 
-    def with_bounds(self, bounds: tuple[float, float]) -> "Transfer":
+    def with_bounds(self, bounds: Bounds) -> "Transfer":
         """Returns the same attack within other bounds."""
         return dataclasses.replace(self, attack=self.attack.with_bounds(bounds))
 

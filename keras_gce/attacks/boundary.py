@@ -1,12 +1,13 @@
 """HopSkipJump's walk: what examples ask next, and where they go from the answers."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
-from keras_gce.attacks.ball import TensorSeed, interval, normalize, project
+from keras_gce.attacks.ball import TensorSeed, normalize
 from keras_gce.attacks.batch import by_example, choose
+from keras_gce.attacks.geometry import Geometry
 from keras_gce.checks import Tensor
 
 __all__ = ["Ball", "Walk", "learn", "query"]
@@ -66,25 +67,22 @@ class Walk(NamedTuple):
 
 
 class Ball:
-    """The geometry of a norm, within the bounds."""
+    """Balls, and the ways into them."""
 
-    def __init__(self, norm: str, bounds: tuple[float, float], eps: Tensor) -> None:
-        self.norm, self.bounds, self.eps = norm, bounds, eps
-        self.range = bounds[1] - bounds[0]
+    def __init__(self, geometry: Geometry, eps: Tensor) -> None:
+        self.geometry, self.norm, self.eps = geometry, geometry.norm, eps
         # Of the length of what is in the ball, which is rounded.
         self.most = eps * (1 + 1e-5)
 
     def length(self, delta: Tensor) -> Tensor:
         """Returns the length of each image's change."""
-        axes = tuple(range(1, len(delta.shape)))
-        if self.norm == "linf":
-            return ops.max(ops.abs(delta), axis=axes)
-        return ops.sqrt(ops.sum(ops.square(delta), axis=axes))
+        return ops.reshape(self.geometry.length(delta), (-1,))
 
     def back(self, now: Tensor, x: Tensor, away: Tensor) -> Tensor:
         """Returns the point on the way from `now` to x that is so far from x."""
         if self.norm == "linf":
-            return ops.clip(now, x - by_example(away, x), x + by_example(away, x))
+            reach = self.geometry.change(by_example(away, x))
+            return ops.clip(now, x - reach, x + reach)
         share = ops.minimum(away / ops.maximum(self.length(now - x), 1e-30), 1.0)
         return x + by_example(share, x) * (now - x)
 
@@ -93,11 +91,8 @@ class Ball:
 
         Before it is asked: what is returned has then been asked.
         """
-        point = ops.clip(point, *self.bounds)
-        if self.norm == "linf":
-            inside = ops.clip(point, *interval(x, self.eps, self.bounds))
-        else:
-            inside = project(point, x, self.eps, self.bounds, self.norm)
+        point = self.geometry.pinned(ops.clip(point, *self.geometry.bounds), x)
+        inside = self.geometry.keep(point, x, self.eps)
         return choose(self.length(point - x) <= self.most, inside, point)
 
     def error(self, x: Tensor, far: Tensor) -> Tensor:
@@ -108,12 +103,12 @@ class Ball:
         """
         features = int(np.prod(x.shape[1:]))
         share = LATER / (features if self.norm == "linf" else features**0.5)
-        return ops.maximum(share * far, FINEST * self.range)
+        return ops.maximum(share * far, FINEST * self.geometry.span)
 
     def beside(self, walk: Walk) -> Tensor:
         """Returns how far beside the boundary, in l2, the probes lie."""
-        later = ops.maximum(LATER * walk.far, 10 * FINEST * self.range)
-        return ops.where(ops.equal(walk.t, 1), FIRST * self.range, later)
+        later = ops.maximum(LATER * walk.far, 10 * FINEST * self.geometry.span)
+        return ops.where(ops.equal(walk.t, 1), FIRST * self.geometry.span, later)
 
 
 def query(walk: Walk, ball: Ball, i: Tensor, draw: TensorSeed) -> Tensor:
@@ -125,10 +120,11 @@ def query(walk: Walk, ball: Ball, i: Tensor, draw: TensorSeed) -> Tensor:
         by_example(walk.size, x) * walk.ups,
     )
     back = ball.back(walk.now, x, _middle(walk, ball))
-    point = choose(ops.equal(walk.phase, BACK), back, walk.now + ahead)
+    ahead = walk.now + ball.geometry.change(ahead)
+    point = choose(ops.equal(walk.phase, BACK), back, ahead)
     return ops.cond(
         ops.any(trying),
-        lambda: choose(trying, _random_image(i, x, ball.bounds, draw), point),
+        lambda: choose(trying, _random_image(i, x, ball.geometry, draw), point),
         lambda: point,
     )
 
@@ -140,13 +136,14 @@ def _middle(walk: Walk, ball: Ball) -> Tensor:
     return ops.where(edge, ball.eps, (walk.near + walk.far) / 2)
 
 
-def _random_image(i: Tensor, x: Tensor, bounds: Any, draw: TensorSeed) -> Tensor:
+def _random_image(i: Tensor, x: Tensor, geometry: Geometry, draw: TensorSeed) -> Tensor:
     """Noise over the whole range at first, then between two random greys."""
     grey = (ops.shape(x)[0],) + (1,) * (len(x.shape) - 1)
     first = ops.equal(i, 0)
-    start = ops.where(first, bounds[0], draw.uniform(grey, *bounds))
-    end = ops.where(first, bounds[1], draw.uniform(grey, *bounds))
-    return start + (end - start) * draw.uniform(ops.shape(x))
+    start = ops.where(first, 0.0, draw.uniform(grey))
+    end = ops.where(first, 1.0, draw.uniform(grey))
+    share = start + (end - start) * draw.uniform(ops.shape(x))
+    return geometry.low + geometry.range * share
 
 
 def _noise(x: Tensor, norm: str, draw: TensorSeed) -> Tensor:
@@ -175,9 +172,8 @@ def learn(
     # An estimate: the mean of the probes, each with the sign of its answer,
     # whose own mean is taken off. Of clipped probes what is left of them counts.
     sign = ops.where(fools, 1.0, -1.0)
-    probe = choose(
-        probing, (point - walk.now) / by_example(ball.beside(walk), x), zeros
-    )
+    probe = ball.geometry.units(point - walk.now) / by_example(ball.beside(walk), x)
+    probe = choose(probing, probe, zeros)
     ups, total = walk.ups + by_example(sign, x) * probe, walk.total + probe
     count = walk.count + ops.cast(probing, "float32")
     net = walk.net + ops.where(probing, sign, 0.0)

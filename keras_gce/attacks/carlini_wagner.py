@@ -16,6 +16,7 @@ from keras_gce.attacks.targets import TargetAttack
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
+from keras_gce.per_feature import limits_of
 
 __all__ = ["CarliniWagnerL2"]
 
@@ -112,7 +113,7 @@ class CarliniWagnerL2(TargetAttack):
         self, classifier: Classifier, x: np.ndarray, classes: np.ndarray
     ) -> tuple[Tensor, Tensor]:
         """Returns the images and their squared distortion, inf for a failure."""
-        low, high = self.bounds
+        low, high = limits_of(self.bounds)
         away = not self.targeted and self.target is None
         return self.compiled(
             classifier,
@@ -124,8 +125,8 @@ class CarliniWagnerL2(TargetAttack):
                 "max_iterations": np.int32(self.max_iterations),
                 "initial_const": np.float32(self.initial_const),
                 "learning_rate": np.float32(self.learning_rate),
-                "low": np.float32(low),
-                "high": np.float32(high),
+                "low": np.asarray(low, "float32"),
+                "high": np.asarray(high, "float32"),
             },
             key=away,
         )

@@ -7,18 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend, names
-from keras_gce.attacks.ball import (
-    DUAL,
-    TensorSeed,
-    interval,
-    largest,
-    length,
-    project,
-    random_direction,
-    round_down,
-)
-from keras_gce.attacks.base import GRADIENT, BallAttack
+from keras_gce.attacks.ball import TensorSeed, largest, round_down
+from keras_gce.attacks.base import GRADIENT
 from keras_gce.attacks.batch import by_example, choose
+from keras_gce.attacks.geometry import Geometry
+from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
@@ -140,10 +133,11 @@ def _walk(
 ) -> Tensor:
     logits = classifier.logits
     axes = tuple(range(1, len(x.shape)))
-    low, high = attack.bounds
+    geometry = attack.geometry
+    low, high = geometry.bounds
 
     def random_start(x: Tensor, start: Tensor) -> Tensor:
-        noise = random_direction(x, attack.norm, TensorSeed(seed, start))
+        noise = geometry.random_direction(x, TensorSeed(seed, start))
         return ops.clip(x + eps / 2 * noise, low, high)
 
     def clear(z: Tensor) -> Tensor:
@@ -158,7 +152,7 @@ def _walk(
                 z = logits(v)
                 return of_class(target, z) - of_class(y, z), z
 
-            gradient, value, z = gradient_of(classifier, lead, now, attack.bounds)
+            gradient, value, z = gradient_of(classifier, lead, now, geometry.bounds)
             return value - clear(z), gradient
 
         def leads(v: Tensor) -> tuple[State, Tensor]:
@@ -166,11 +160,11 @@ def _walk(
             true = of_class(y, z)
             return tuple(z[:, k] - true for k in range(z.shape[-1])), z
 
-        gradients, values, z = gradient_of(classifier, leads, now, attack.bounds)
+        gradients, values, z = gradient_of(classifier, leads, now, geometry.bounds)
         nearest = None
         for k, (gradient, value) in enumerate(zip(gradients, values, strict=True)):
             size = largest(gradient)
-            steepness = ops.reshape(length(gradient / size, DUAL[attack.norm]), (-1,))
+            steepness = ops.reshape(geometry.steepness(gradient / size), (-1,))
             far = ops.abs(value) / ops.reshape(size, (-1,)) / (steepness + 1e-12)
             far = ops.where(ops.equal(y, k), np.inf, far)
             if nearest is None:
@@ -204,20 +198,20 @@ def _walk(
             ops.concatenate([now, x]),
             ops.concatenate([gradient, gradient]),
             ops.concatenate([missing, from_x]),
-            attack.norm,
-            attack.bounds,
+            geometry,
         )
         there, there_from_x = ops.split(moves, 2)
         near, far = (
-            ops.maximum(length(d, attack.norm), 1e-8) for d in (there, there_from_x)
+            ops.maximum(geometry.length(d), 1e-8) for d in (there, there_from_x)
         )
         bias = ops.minimum(near / (near + far), BIAS)
         now = (now + OVERSHOOT * there) * (1 - bias)
         now = ops.clip(now + (x + OVERSHOOT * there_from_x) * bias, low, high)
+        now = geometry.pinned(now, x)
 
         z = logits(now)
         won = succeeds(y, z)
-        away = ops.reshape(length(now - x, attack.norm), (-1,))
+        away = ops.reshape(geometry.length(now - x), (-1,))
         better = won & (away < least)
         best = choose(better, now, best)
         least = ops.where(better, away, least)
@@ -235,16 +229,11 @@ def _walk(
         steps * restarts * max(targets, 1),
         num_results=2,
     )
-    best = choose(least <= eps, best, x)
-    if attack.norm == "linf":
-        return ops.clip(best, *interval(x, eps, attack.bounds))
-    return project(best, x, eps, attack.bounds, attack.norm)
+    return geometry.keep(choose(least <= eps, best, x), x, eps)
 
 
-def _to_plane(
-    x: Tensor, w: Tensor, missing: Tensor, norm: str, bounds: tuple[float, float]
-) -> Tensor:
-    """Returns the shortest d with w . d = missing and x + d within `bounds`.
+def _to_plane(x: Tensor, w: Tensor, missing: Tensor, geometry: Geometry) -> Tensor:
+    """Returns the shortest d with w . d = missing and x + d within the bounds.
 
     Where no point within the bounds reaches the plane, d goes as far as it can.
 
@@ -252,21 +241,26 @@ def _to_plane(
         x: Images of shape `(N, ...)`.
         w: Of the same shape.
         missing: Of shape `(N, 1, ...)`.
-        norm: The norm of d.
-        bounds: The least and the greatest value of x + d.
+        geometry: What d is measured in, and the bounds of x + d.
 
     Reference:
         Croce and Hein 2020 (arXiv 1907.02044), Eq. 6, and section 2.3.
     """
-    axes = tuple(range(1, len(x.shape)))
     scale = largest(w)
     w, missing = w / scale, missing / scale
     up = ops.equal(w > 0, missing > 0)
-    room = ops.where(up, bounds[1] - x, x - bounds[0])
-    w, needed = ops.abs(w), ops.abs(missing)
+    # In units of the features' radii all that follows is as if they were the same.
+    room = geometry.units(ops.where(up, geometry.high - x, x - geometry.low))
+    w, needed = geometry.change(ops.abs(w)), ops.abs(missing)
+    size = geometry.change(_nearest(w, needed, room, geometry.norm))
+    return ops.where(up, size, -size)
+
+
+def _nearest(w: Tensor, needed: Tensor, room: Tensor, norm: str) -> Tensor:
+    """The least d >= 0 with w . d = needed, all of them >= 0, and d <= room."""
     if norm == "l1":
-        size = _steepest_first(w, needed, room)
-        return ops.where(up, size, -size)
+        return _steepest_first(w, needed, room)
+    axes = tuple(range(1, len(w.shape)))
     # d = min(s * rate, room) in size, for the s at which w . d, concave and piecewise
     # linear in s, is what is needed: Newton's steps reach it from below.
     rate = ops.cast(w > 0, w.dtype) if norm == "linf" else w
@@ -282,14 +276,13 @@ def _to_plane(
         ahead = ops.where(slope > 0, lacking / ops.where(slope > 0, slope, 1.0), 1e6)
         return k + 1, ops.where(going, s + ahead, s), ops.any(going)
 
-    zero = ops.zeros_like(missing)
+    zero = ops.zeros_like(needed)
     _, s, _ = ops.while_loop(
         lambda k, s, going: (k < 50) & going,
         newton,
         (0, zero, ops.ones((), dtype="bool")),
     )
-    size = ops.minimum(s * rate, room)
-    return ops.where(up, size, -size)
+    return ops.minimum(s * rate, room)
 
 
 def _steepest_first(w: Tensor, needed: Tensor, room: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend, names
-from keras_gce.attacks.ball import DUAL, largest, length, normalize, project
+from keras_gce.attacks.ball import largest, length, normalize
 from keras_gce.attacks.base import GRADIENT, Attack
 from keras_gce.attacks.batch import by_example, choose
 from keras_gce.attacks.objectives import (
@@ -112,15 +112,15 @@ def _search(
     y: Tensor,
     steps: Tensor,
 ) -> Tensor:
-    low, high = attack.bounds
-    norm, targeted = attack.norm, attack.targeted
+    geometry, norm, targeted = attack.geometry, attack.norm, attack.targeted
+    low, high = geometry.bounds
 
     def to_boundary(gradient: Tensor, lead: Tensor, z: Tensor) -> Tensor:
         # To a lead that counts: at one of 0 rounding would decide.
         missing = ops.abs(lead) + 2e-5 * ops.max(ops.abs(z), axis=-1)
         # The squares of a tiny gradient vanish.
         size = largest(gradient)
-        steepness = ops.maximum(length(gradient / size, DUAL[norm]), 1e-30)
+        steepness = ops.maximum(geometry.steepness(gradient / size), 1e-30)
         return ops.nan_to_num(by_example(missing, gradient) / size / steepness)
 
     def into_ball(moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def _search(
         moved = ops.clip(moved, low, high)
         if norm == "linf":
             return ops.clip(moved, x - eps, x + eps)
-        return project(moved, x, eps, attack.bounds, norm)
+        return geometry.keep(moved, x, eps)
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         best, least, now, eps, nearest, chosen, x, y, wrong = state
@@ -147,7 +147,7 @@ def _search(
             of_target = of_class(target, z) - of_class(y, z)
             return ops.where(looking | towards_one, of_target, margin(y, z)), z
 
-        gradient, lead, z = gradient_of(classifier, values, now, attack.bounds)
+        gradient, lead, z = gradient_of(classifier, values, now, geometry.bounds)
         gradient = ops.nan_to_num(gradient)
         flat = to_boundary(gradient, lead, z)
         away = length(now - x, norm)
@@ -166,7 +166,7 @@ def _search(
         # No image within the bounds is further.
         eps = ops.minimum(eps, length(ops.maximum(x - low, high - x), norm))
 
-        stride = (high - low) * (STEP[1] + (STEP[0] - STEP[1]) * left)
+        stride = geometry.range * (STEP[1] + (STEP[0] - STEP[1]) * left)
         moved = into_ball(now + stride * normalize(gradient, "l2"), x, eps)
         now = ops.where(looking, now, moved)
         # Nearer than the image itself there is nothing; and towards the likeliest

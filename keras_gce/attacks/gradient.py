@@ -9,17 +9,10 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.ball import (
-    TensorSeed,
-    interval,
-    normalize,
-    over_mean,
-    project,
-    random_point,
-    round_down,
-)
-from keras_gce.attacks.base import GRADIENT, LossAttack
+from keras_gce.attacks.ball import TensorSeed, over_mean, round_down
+from keras_gce.attacks.base import GRADIENT
 from keras_gce.attacks.batch import choose
+from keras_gce.attacks.in_ball import LossAttack
 from keras_gce.attacks.objectives import (
     gradient_of,
     objective,
@@ -116,7 +109,7 @@ class _GradientAttack(LossAttack):
             model: The model, or its `Classifier`.
             x: Images of shape `(N, ...)`, float32.
             y: True classes, or targets, of shape `(N,)`, int32.
-            eps: Radius of the ball, a float32 scalar.
+            eps: Radius of the ball, the greatest of the features', a float32 scalar.
             step_size: Length of a step, a float32 scalar.
             steps: Number of steps, an int32 scalar.
             seed: Integers of shape `(2,)`.
@@ -129,7 +122,7 @@ class _GradientAttack(LossAttack):
         """
         classifier = Classifier.of(model)
         loss = objective(self.loss, classifier)
-        restarts, decay = self.restarts, self.decay
+        restarts, decay, geometry = self.restarts, self.decay, self.geometry
         sign = -1.0 if self.targeted else 1.0
         x = ops.convert_to_tensor(x)
 
@@ -137,34 +130,29 @@ class _GradientAttack(LossAttack):
             z = classifier.logits(images, training=training)
             return sign * loss(y, z), z
 
-        def keep(x_adv: Tensor, x: Tensor, limits: State) -> Tensor:
-            if self.norm == "linf":
-                return ops.clip(x_adv, *limits)
-            return project(x_adv, x, eps, self.bounds, self.norm)
-
         def start(restart: Tensor, x: Tensor, limits: State) -> Tensor:
             if not self.random_start:
                 return x
             here = TensorSeed(seed, restart)
-            return keep(random_point(x, eps, self.norm, here), x, limits)
+            return geometry.keep(geometry.random_point(x, eps, here), x, eps, limits)
 
         def step(
             x_adv: Tensor, momentum: Tensor, x: Tensor, y: Tensor, limits: State
         ) -> State:
             gradient, _, z = gradient_of(
-                classifier, lambda v: values(v, y), x_adv, self.bounds
+                classifier, lambda v: values(v, y), x_adv, geometry.bounds
             )
-            here, gradient = off_the_spot(x_adv, gradient, self.bounds)
+            here, gradient = off_the_spot(x_adv, gradient, geometry.bounds)
             if decay is not None:
                 kept = momentum if decay == 1 else decay * momentum
                 momentum = kept + over_mean(gradient)
                 if decay > 1:  # It may grow out of float32, and infinity has no length.
                     momentum = ops.nan_to_num(momentum)
                 gradient = momentum
-            direction = normalize(gradient, self.norm)
-            return keep(here + step_size * direction, x, limits), momentum, z
+            moved = here + step_size * geometry.direction(gradient)
+            return geometry.keep(moved, x, eps, limits), momentum, z
 
-        limits = interval(x, eps, self.bounds) if self.norm == "linf" else ()
+        limits = geometry.limits(x, eps)
         # A tensor that is carried along only where there is momentum.
         rest = () if decay is None else (ops.zeros_like(x),)
 

@@ -105,7 +105,7 @@ class HopSkipJump(QueryAttack):
         probes: Tensor,
         seed: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        ball = Ball(self.norm, self.bounds, eps)
+        ball = Ball(self.geometry, eps)
 
         def step(i: Tensor, state: State) -> tuple[State, Tensor]:
             walk = Walk(*state)

@@ -15,6 +15,7 @@ from keras_gce.attacks.targets import TargetAttack
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
+from keras_gce.per_feature import limits_of
 
 __all__ = ["JSMA", "best_pair"]
 
@@ -105,16 +106,16 @@ class JSMA(TargetAttack):
         stop_early: bool = False,
     ) -> Tensor:
         """Perturbs checked images; an example ends at success in any case."""
-        low, high = self.bounds
+        low, high = limits_of(self.bounds)
         return self.compiled(
             classifier,
             _perturb,
             batch=(x, self.targets(classifier, x, y, self.draw_seed(seed))),
             settings={
-                "theta": np.float32(self.theta * (high - low)),
+                "theta": np.asarray(self.theta * (high - low), "float32"),
                 "max_iterations": np.int32(self._iterations(int(np.prod(x.shape[1:])))),
-                "low": np.float32(low),
-                "high": np.float32(high),
+                "low": np.asarray(low, "float32"),
+                "high": np.asarray(high, "float32"),
             },
         )
 
@@ -133,7 +134,7 @@ def _perturb(
     high: Tensor,
 ) -> Tensor:
     shape, features = x.shape[1:], int(np.prod(x.shape[1:]))
-    sign = ops.sign(theta)
+    sign = ops.sign(ops.max(theta))
     number = ops.arange(features)
 
     def values(images: Tensor, is_target: Tensor) -> tuple[State, Tensor]:
@@ -148,7 +149,9 @@ def _perturb(
         (a, b), _, z = gradient_of(
             classifier, lambda v: values(v, is_target), x, (low, high)
         )
-        a, b = (ops.reshape(ops.nan_to_num(g), (-1, features)) for g in (a, b))
+        # What a share of the range brings, where ranges differ.
+        a, b = (ops.nan_to_num(g) * (high - low) for g in (a, b))
+        a, b = (ops.reshape(g, (-1, features)) for g in (a, b))
         # Products of tiny gradients vanish.
         a, b = (rescale(ops.where(allowed, g, 0.0)) for g in (a, b))
         score, p, q = best_pair(sign * a, -sign * b, allowed)
@@ -161,8 +164,7 @@ def _perturb(
         x = ops.where(ops.reshape(changed, (-1, *shape)), image, x)
         return (x, target, allowed & ~changed), done
 
-    flat = ops.reshape(x, (-1, features))
-    allowed = ops.where(theta > 0, flat < high, flat > low)
+    allowed = ops.reshape(ops.where(theta > 0, x < high, x > low), (-1, features))
     return backend.while_active(step, (x, target, allowed), max_iterations)[0]
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_gce.attacks.base import BallAttack
+from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier
 

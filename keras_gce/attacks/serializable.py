@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_gce.per_feature import plain
+
 __all__ = ["serializable"]
 
 
@@ -13,7 +15,7 @@ def serializable(cls: Any) -> Any:
 
     def get_config(self: Any) -> dict[str, Any]:
         fields = dataclasses.fields(self)
-        return {field.name: getattr(self, field.name) for field in fields}
+        return {field.name: plain(getattr(self, field.name)) for field in fields}
 
     def from_config(cls: Any, config: dict[str, Any]) -> Any:
         deserialize = keras.saving.deserialize_keras_object

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend, names
-from keras_gce.attacks.ball import TensorSeed, interval, normalize, project, round_down
+from keras_gce.attacks.ball import TensorSeed, normalize, round_down
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
 from keras_gce.attacks.queries import QueryAttack
@@ -131,35 +131,36 @@ def _search(
     pace: Tensor,
     seed: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    if channels_first:
-        x = ops.moveaxis(x, 1, -1)
-
-    def logits(x: Tensor) -> Tensor:
-        return classifier.logits(ops.moveaxis(x, -1, 1) if channels_first else x)
-
     sign = -1.0 if attack.targeted else 1.0
-    low, high = attack.bounds
+    norm, geometry = attack.norm, attack.geometry
+    height, width = x.shape[2:] if channels_first else x.shape[1:3]
+
+    # Windows know channels behind alone.
+    def behind(x: Tensor) -> Tensor:
+        return ops.moveaxis(x, 1, -1) if channels_first else x
+
+    def back(x: Tensor) -> Tensor:
+        return ops.moveaxis(x, -1, 1) if channels_first else x
 
     def start(x: Tensor, draw: TensorSeed) -> Tensor:
-        if attack.norm == "linf":
-            return stripes(x, eps, draw)
-        return x + (high - low) * tiles(x, attack.norm, draw)
+        if norm == "linf":
+            return eps * stripes(behind(x), draw)
+        return geometry.span * tiles(behind(x), norm, draw)
 
     def move(best: Tensor, x: Tensor, side: Tensor, draw: TensorSeed) -> Tensor:
-        if attack.norm == "linf":
-            return recolour(best, x, eps, side, draw)
-        return move_mass(best, x, eps, attack.norm, side, draw)
+        delta = behind(geometry.units(best - x))
+        if norm == "linf":
+            return recolour(delta, eps, side, draw)
+        return move_mass(delta, eps, norm, side, draw)
 
-    def keep(x_adv: Tensor, x: Tensor) -> Tensor:
-        if attack.norm == "linf":
-            return ops.clip(x_adv, *interval(x, eps, attack.bounds))
-        if attack.norm == "l2":
+    def keep(delta: Tensor, x: Tensor) -> Tensor:
+        if norm == "l2":
             # On the sphere, as far as the bounds allow.
-            x_adv = x + eps * normalize(x_adv - x, "l2")
-        return project(x_adv, x, eps, attack.bounds, attack.norm)
+            delta = eps * normalize(delta, "l2")
+        return geometry.keep(x + geometry.change(back(delta)), x, eps)
 
     def side(i: Tensor) -> Tensor:
-        return _side(ops.cast(i, "float32") * pace, p_init, *x.shape[1:3])
+        return _side(ops.cast(i, "float32") * pace, p_init, height, width)
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         best, used, best_lead, x, y = state
@@ -169,7 +170,7 @@ def _search(
             lambda: move(best, x, side(i - 1), TensorSeed(seed, i)),
         )
         moved = keep(moved, x)
-        z = logits(moved)
+        z = classifier.logits(moved)
         lead = sign * margin(y, z)
         success = succeeds(y, z, attack.targeted)
         better = ops.equal(i, 0) | success | (lead > best_lead)
@@ -180,7 +181,7 @@ def _search(
     used, lead = ops.zeros_like(y, dtype="int32"), ops.zeros_like(y, dtype="float32")
     state = x, used, lead, x, y
     best, used = backend.while_active(step, state, queries, num_results=2)
-    return ops.moveaxis(best, -1, 1) if channels_first else best, used
+    return best, used
 
 
 def _side(done: Tensor, p_init: Tensor, height: int, width: int) -> Tensor:

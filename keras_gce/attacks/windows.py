@@ -15,19 +15,17 @@ __all__ = ["move_mass", "recolour", "stripes", "tiles"]
 THINNER = {"l2": 2, "l1": 4}
 
 
-def stripes(x: Tensor, eps: Tensor, draw: TensorSeed) -> Tensor:
-    """Vertical stripes of random colours."""
-    n, (_, width, channels) = ops.shape(x)[0], x.shape[1:]
-    return x + eps * _signs((n, 1, width, channels), draw)
+def stripes(x: Tensor, draw: TensorSeed) -> Tensor:
+    """Vertical stripes of random colours, of length 1."""
+    n, (height, width, channels) = ops.shape(x)[0], x.shape[1:]
+    return ops.tile(_signs((n, 1, width, channels), draw), (1, height, 1, 1))
 
 
-def recolour(
-    best: Tensor, x: Tensor, eps: Tensor, side: Tensor, draw: TensorSeed
-) -> Tensor:
+def recolour(delta: Tensor, eps: Tensor, side: Tensor, draw: TensorSeed) -> Tensor:
     """A square of one random colour at the edge of the ball."""
-    n, channels = ops.shape(x)[0], x.shape[-1]
-    inside = _window(x, side, draw)[0]
-    return ops.where(inside, x + eps * _signs((n, 1, 1, channels), draw), best)
+    n, channels = ops.shape(delta)[0], delta.shape[-1]
+    inside = _window(delta, side, draw)[0]
+    return ops.where(inside, eps * _signs((n, 1, 1, channels), draw), delta)
 
 
 def tiles(x: Tensor, norm: str, draw: TensorSeed) -> Tensor:
@@ -60,17 +58,17 @@ def tiles(x: Tensor, norm: str, draw: TensorSeed) -> Tensor:
 
 
 def move_mass(
-    best: Tensor, x: Tensor, eps: Tensor, norm: str, side: Tensor, draw: TensorSeed
+    delta: Tensor, eps: Tensor, norm: str, side: Tensor, draw: TensorSeed
 ) -> Tensor:
     """Moves the distance that one window holds into another, as a pair of pyramids."""
-    height, width, channels = x.shape[1:]
+    height, width, channels = delta.shape[1:]
     side = ops.maximum(side, 3)
     side = ops.minimum(side + 1 - side % 2, min(height, width))
-    n, delta = ops.shape(x)[0], best - x
+    n = ops.shape(delta)[0]
     # Short of the last row and column, as the authors' code has it: mass that ends up
     # at an edge is mostly lost.
-    inside, row, column = _window(x, side, draw, short=1)
-    emptied, _, _ = _window(x, side, draw, short=1)
+    inside, row, column = _window(delta, side, draw, short=1)
+    emptied, _, _ = _window(delta, side, draw, short=1)
     signs = _signs((n, 1, 1, channels), draw)
     turned = _signs((n, 1, 1, 1), draw) > 0
 
@@ -92,7 +90,7 @@ def move_mass(
     if norm == "l1":
         # The authors', for whom the projection takes back what is too much.
         new = new * channels
-    return x + ops.where(inside, new, ops.where(emptied, 0.0, delta))
+    return ops.where(inside, new, ops.where(emptied, 0.0, delta))
 
 
 def _pyramids(

@@ -18,6 +18,7 @@ from keras_gce.classifier.predictions import batches, is_right
 from keras_gce.classifier.structure import data_format_of, structure_of
 from keras_gce.errors import InputError, one_line
 from keras_gce.fingerprint import fingerprint
+from keras_gce.per_feature import Bounds
 
 __all__ = ["Classifier", "logits_of", "unwrap"]
 
@@ -188,9 +189,7 @@ class Classifier:
         """Returns a boolean array: which images get their class; never one of NaN."""
         return is_right(self.predict(x, batch_size), y)
 
-    def check(
-        self, x: Any, y: Any, bounds: tuple[float, float]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def check(self, x: Any, y: Any, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
         """Returns images and labels as float32 and int32, or says what is wrong.
 
         Args:

@@ -6,16 +6,17 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_gce.attacks import MIM
-from keras_gce.attacks.ball import interval, project, round_down
-from keras_gce.attacks.base import GRADIENT, LossAttack
+from keras_gce.attacks.ball import round_down
+from keras_gce.attacks.base import GRADIENT
+from keras_gce.attacks.in_ball import LossAttack
 from keras_gce.attacks.objectives import objective
 from keras_gce.backend.compiled import functions_of
 from keras_gce.checks import Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
+from keras_gce.per_feature import PerFeature
 from keras_gce.seeds import seeded
 
 __all__ = ["CleverHansAttack"]
@@ -67,6 +68,12 @@ class CleverHansAttack(LossAttack):
             raise InputError(
                 f"`attack` must be one of {', '.join(_STEPS)}. "
                 f"Received: attack={self.attack!r}"
+            )
+        if any(isinstance(one, PerFeature) for one in (self.eps, *self.bounds)):
+            raise InputError(
+                "`eps` and `bounds` must be numbers for CleverHans; the attacks of "
+                "keras_gce.attacks take arrays. "
+                f"Received: eps={self.eps!r}, bounds={self.bounds}"
             )
         if self.steps is None:
             object.__setattr__(self, "steps", _STEPS[self.attack])
@@ -147,11 +154,7 @@ class CleverHansAttack(LossAttack):
                     **arguments,
                 )
         x_adv = tf.where(tf.math.is_nan(x_adv), x, x_adv)
-        if self.norm == "linf":
-            x_adv = ops.clip(x_adv, *interval(x, round_down(eps), self.bounds))
-        else:
-            x_adv = project(x_adv, x, round_down(eps), self.bounds, self.norm)
-        return x_adv[:count]
+        return self.geometry.keep(x_adv, x, round_down(eps))[:count]
 
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes it makes for an image."""

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_gce.attacks import PGD
-from keras_gce.attacks.base import LossAttack
+from keras_gce.attacks.in_ball import LossAttack
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.evaluation.images import data_arrays, survivors
@@ -37,7 +37,8 @@ def accuracy_curves(
             training loss it has no curve for the threat model "paper", and for
             "adaptive" the worst of cross-entropy and the margin loss.
         data: Images and labels, as for `evaluate`.
-        eps: Radii, each > 0, in units of the images.
+        eps: Radii, each > 0, in units of the images; where the attack's eps is an
+            array, of the feature with the greatest one.
         attack: A gradient attack. Defaults to `None`: PGD with 40 steps, seed 0. Its
             step size is scaled with the radius.
         batch_size: Most images attacked at once, >= 1. Defaults to 500.
@@ -63,6 +64,7 @@ def accuracy_curves(
         )
     classifier = Classifier.of(model)
     x, y = classifier.check(*data_arrays(data, attack.bounds), attack.bounds)
+    attack.check(classifier, x, y)
     losses = ["crossentropy", "margin"]
     own = "crossentropy" if classifier.is_crossentropy else "training"
     if own == "training" and not classifier.loss_missing:

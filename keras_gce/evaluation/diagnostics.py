@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from keras_gce.checks import check_broadcast
 from keras_gce.classifier import Classifier, is_right
 from keras_gce.evaluation.answers import TRAMER, answer_checks
 from keras_gce.evaluation.gradients import (
@@ -25,6 +26,7 @@ from keras_gce.evaluation.signs import (
     substitute_gain,
     unbounded,
 )
+from keras_gce.per_feature import Bounds, Eps, check_bounds, check_radius
 
 __all__ = ["diagnose"]
 
@@ -41,9 +43,9 @@ def diagnose(
     model: keras.Model | Classifier,
     x: np.ndarray,
     y: np.ndarray,
-    eps: float,
+    eps: Eps,
     norm: str = "linf",
-    bounds: tuple[float, float] = (0.0, 1.0),
+    bounds: Bounds = (0.0, 1.0),
     robust: np.ndarray | None = None,
 ) -> list[Flag]:
     """Looks for masked gradients, on the first 100 examples that are right.
@@ -56,7 +58,8 @@ def diagnose(
         model: A built `keras.Model`; see `keras_gce.classifier.Classifier`.
         x: Images of shape `(N, ...)` within `bounds`, float32.
         y: Their classes, integers of shape `(N,)`.
-        eps: Radius of the ball, in units of the images, >= 0.
+        eps: Radius of the ball, in units of the images, >= 0; or an array of radii that
+            broadcasts to an image.
         norm: `"linf"`, `"l2"`, or `"l1"`, in which Auto-PGD is run for PGD. Defaults to
             `"linf"`.
         bounds: The least and the greatest value of a pixel. Defaults to (0.0, 1.0).
@@ -67,8 +70,13 @@ def diagnose(
         List of `Flag`, one for each sign, raised or not; empty where the model gets no
         example right, or answers the same for all, so that there is nothing to mask.
     """
-    classifier = Classifier.of(model)
+    classifier, eps, bounds = (
+        Classifier.of(model),
+        check_radius(eps),
+        check_bounds(bounds),
+    )
     x, y = classifier.check(x, y, bounds)
+    check_broadcast("eps", eps, x.shape[1:])
     z = classifier.predict(x)
     right = np.flatnonzero(is_right(z, y))[:EXAMPLES]
     if not len(right) or is_constant(z):

@@ -14,6 +14,7 @@ from keras_gce.evaluation.images import data_arrays
 from keras_gce.evaluation.plan import Plan, make_plan
 from keras_gce.evaluation.record import settings_of
 from keras_gce.fingerprint import fingerprint
+from keras_gce.per_feature import Bounds
 
 __all__ = ["Task", "at_the_door", "check_data", "digest_of"]
 
@@ -46,7 +47,7 @@ def at_the_door(
     threat_model: str | None,
     batch_size: int,
     worst_case_only: bool,
-    bounds: tuple[float, float] | None,
+    bounds: Bounds | None,
 ) -> Task:
     """Returns an evaluation, once all of it can run; see `evaluate`.
 

@@ -30,6 +30,7 @@ from keras_gce.evaluation.run import run_plan
 from keras_gce.evaluation.sanity import sanity_checks
 from keras_gce.evaluation.start import first_look
 from keras_gce.files import PathLike
+from keras_gce.per_feature import Bounds
 from keras_gce.progress import bar
 
 __all__ = ["evaluate", "evaluated"]
@@ -45,7 +46,7 @@ def evaluate(
     progress: bool = True,
     worst_case_only: bool = False,
     diagnostics: bool = True,
-    bounds: tuple[float, float] | None = None,
+    bounds: Bounds | None = None,
     keep_adversarial: bool = False,
     part: tuple[int, int] | None = None,
 ) -> RobustnessReport:
@@ -238,14 +239,14 @@ def _diagnosed(
     with_radius = [attack for attack in plan.attacks if attack.eps and attack.norm]
     if not with_radius:
         return []
-    widest = max(with_radius, key=lambda attack: attack.eps or 0.0)
+    widest = max(with_radius, key=lambda attack: float(attack.eps or 0.0))
     ball = (widest.eps, widest.norm)
     inside = [(attack.eps, attack.norm) == ball for attack in plan.attacks]
     return diagnose(
         classifier,
         x,
         y,
-        float(widest.eps or 0.0),
+        widest.eps or 0.0,
         str(widest.norm),
         widest.bounds,
         robust=np.asarray(row_robust[inside].all(axis=0)),

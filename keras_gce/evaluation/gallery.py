@@ -1,10 +1,12 @@
 """Adversarial examples to look at."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_gce.evaluation.results import GalleryExample
+from keras_gce.per_feature import Bounds, limits_of
 
 __all__ = ["LEFT", "SIZE", "gallery"]
 
@@ -16,7 +18,7 @@ def gallery(
     found: Sequence[Sequence[tuple[int, np.ndarray, int]]],
     x: np.ndarray,
     y: np.ndarray,
-    bounds: tuple[float, float],
+    bounds: Bounds,
     data_format: str = "channels_last",
     left: np.ndarray | None = None,
 ) -> list[GalleryExample]:
@@ -39,8 +41,13 @@ def gallery(
     if x.ndim != 4 or x.shape[axis] not in (1, 3):
         return []
 
-    def pixels(values: np.ndarray, low: float, high: float) -> np.ndarray:
-        return _pixels(np.moveaxis(values, axis - (axis > 0), -1), low, high)
+    low, high = limits_of(bounds)
+
+    def pixels(values: np.ndarray, low: Any, high: Any) -> np.ndarray:
+        # By the bounds first, which broadcast to the image as it lies.
+        share = np.clip((values - low) / np.maximum(high - low, 1e-12), 0, 1)
+        share = np.moveaxis(share, axis - (axis > 0), -1)
+        return np.round(255 * share).astype(np.uint8)
 
     picked: dict[int, GalleryExample] = {}
     for turn in range(SIZE):
@@ -56,15 +63,15 @@ def gallery(
                     label=int(y[index]),
                     before=int(y[index]),
                     after=int(after),
-                    clean=pixels(x[index], *bounds),
-                    adversarial=pixels(x_adv, *bounds),
+                    clean=pixels(x[index], low, high),
+                    adversarial=pixels(x_adv, low, high),
                     difference=pixels(delta, -scale, scale),
                     scale=scale,
                 )
     chosen = list(picked.values())
     if left is not None:
         for i in np.flatnonzero(left)[:LEFT]:
-            chosen.append(_left(int(i), pixels(x[i], *bounds), int(y[i])))
+            chosen.append(_left(int(i), pixels(x[i], low, high), int(y[i])))
     return chosen
 
 
@@ -80,8 +87,3 @@ def _left(index: int, image: np.ndarray, label: int) -> GalleryExample:
         difference=np.full_like(image, 128),
         scale=0.0,
     )
-
-
-def _pixels(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    share = (values - low) / max(high - low, 1e-12)
-    return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)

@@ -7,11 +7,13 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
+from keras_gce.attacks.geometry import Geometry
 from keras_gce.attacks.objectives import gradient_of, objective
 from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier, batches
 from keras_gce.evaluation.record import loss_label
 from keras_gce.evaluation.results import Flag, measured
+from keras_gce.per_feature import Bounds
 
 __all__ = [
     "ATHALYE",
@@ -109,7 +111,7 @@ def no_gradient_beside(
     classifier: Classifier,
     x: np.ndarray,
     y: np.ndarray,
-    bounds: tuple[float, float],
+    bounds: Bounds,
 ) -> bool:
     """Returns whether gradients are not finite beside such places either.
 
@@ -127,7 +129,7 @@ def losses_and_gradients(
     x: np.ndarray,
     y: np.ndarray,
     loss: Any,
-    bounds: tuple[float, float] | None = None,
+    bounds: Bounds | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Returns each example's loss, and whether its gradient is 0, or not finite.
 
@@ -143,7 +145,9 @@ def losses_and_gradients(
         if bounds is None:
             gradient, value, _ = backend.gradient_of(values, x)
         else:
-            gradient, value, _ = gradient_of(classifier, values, x, bounds)
+            gradient, value, _ = gradient_of(
+                classifier, values, x, Geometry("linf", bounds).bounds
+            )
         axes = tuple(range(1, len(x.shape)))
         zero = ops.all(ops.equal(gradient, 0.0), axis=axes)
         return value, zero, ops.any(~ops.isfinite(gradient), axis=axes)

@@ -10,12 +10,13 @@ from keras_gce.attacks.base import Attack
 from keras_gce.checks import as_array
 from keras_gce.classifier import Classifier, batches
 from keras_gce.errors import InputError
+from keras_gce.per_feature import Bounds
 
 __all__ = ["data_arrays", "survivors"]
 
 
 def data_arrays(
-    data: Any, bounds: tuple[float, float] | None = None
+    data: Any, bounds: Bounds | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and labels of data in any form that `fit` takes, as arrays.
 
@@ -82,17 +83,15 @@ def _pair(item: Any) -> list[np.ndarray]:
     return [as_array(part[0]) for part in pair]
 
 
-def _in_bounds(
-    split: Any, bounds: tuple[float, float] | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _in_bounds(split: Any, bounds: Bounds | None) -> tuple[np.ndarray, np.ndarray]:
     if bounds is None or tuple(bounds) == (0, 1):
         return split.arrays()
-    low, high = bounds
+    low, high = (np.asarray(bound, "float64") for bound in bounds)
     images = split.images.astype("float32")
     # In one step, so that whole numbers stay whole where the range is 255.
     scale = (high - low) / (255 if split.images.dtype == np.uint8 else 1)
-    images = images * np.float32(scale) + np.float32(low)
-    return np.clip(images, np.float32(low), np.float32(high)), split.labels
+    low, high, scale = (one.astype("float32") for one in (low, high, scale))
+    return np.clip(images * scale + low, low, high), split.labels
 
 
 def survivors(

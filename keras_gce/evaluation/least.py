@@ -19,6 +19,7 @@ from keras_gce.evaluation.run import Outcome, run_plan
 from keras_gce.evaluation.sanity import sanity_checks
 from keras_gce.evaluation.start import first_look
 from keras_gce.files import PathLike
+from keras_gce.per_feature import Bounds
 
 __all__ = ["Distances", "distances"]
 
@@ -137,7 +138,7 @@ def distances(
     batch_size: int = 500,
     checkpoint: PathLike | None = None,
     progress: bool = True,
-    bounds: tuple[float, float] | None = None,
+    bounds: Bounds | None = None,
 ) -> Distances:
     """Looks for the least distance that breaks each example.
 

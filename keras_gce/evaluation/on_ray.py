@@ -21,6 +21,7 @@ from keras_gce.evaluation.evaluator import evaluated
 from keras_gce.evaluation.merging import merge
 from keras_gce.evaluation.parcel import pack, unpack
 from keras_gce.evaluation.report import RobustnessReport
+from keras_gce.per_feature import Bounds
 from keras_gce.progress import say
 from keras_gce.workers import check_workers, spread
 
@@ -45,7 +46,7 @@ def evaluate_on_ray(
     progress: bool = True,
     worst_case_only: bool = False,
     diagnostics: bool = True,
-    bounds: tuple[float, float] | None = None,
+    bounds: Bounds | None = None,
     keep_adversarial: bool = False,
 ) -> RobustnessReport:
     """Attacks a model on several devices at once: `evaluate` in parts, merged.

@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any, TypeVar
 
 from keras_gce.attacks import APGD, PGD
-from keras_gce.attacks.base import LossAttack
+from keras_gce.attacks.in_ball import LossAttack
+from keras_gce.per_feature import Bounds, Eps, resized
 
 __all__ = ["own_attack", "scaled"]
 
@@ -12,9 +13,9 @@ A = TypeVar("A", bound=LossAttack)
 
 
 def own_attack(
-    eps: float,
+    eps: Eps,
     norm: str,
-    bounds: tuple[float, float],
+    bounds: Bounds,
     steps: int = 40,
     loss: str = "crossentropy",
     seed: int | None = 0,
@@ -32,15 +33,15 @@ def own_attack(
     settings: dict[str, Any] = {"bounds": bounds, "seed": seed, "loss": loss}
     if norm == "l1":
         return APGD(eps=eps, norm=norm, steps=steps, **settings)
-    step_size = eps / (steps / 2.5)
+    step_size = float(eps) / (steps / 2.5)
     return PGD(eps=eps, norm=norm, steps=steps, step_size=step_size, **settings)
 
 
 def scaled(attack: A, radius: float) -> A:
     """Returns the attack in another ball, its step size scaled with the radius."""
-    settings: dict[str, Any] = {"eps": radius}
+    settings: dict[str, Any] = {"eps": resized(attack.eps, radius)}
     # Of attacks that choose their step themselves there is nothing to scale.
     step_size = dataclasses.asdict(attack).get("step_size")
     if step_size is not None and attack.eps:
-        settings["step_size"] = step_size * radius / attack.eps
+        settings["step_size"] = step_size * radius / float(attack.eps)
     return dataclasses.replace(attack, **settings)

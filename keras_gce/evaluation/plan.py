@@ -8,6 +8,7 @@ from keras_gce.attacks.base import Attack
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 from keras_gce.evaluation.threat_models import THREAT_MODELS
+from keras_gce.per_feature import Bounds, Eps
 
 __all__ = ["Plan", "Row", "make_plan"]
 
@@ -66,7 +67,7 @@ class Plan:
         Args:
             shape: The shape of one image.
         """
-        balls: dict[tuple[float, str | None], list[Attack]] = {}
+        balls: dict[tuple[Eps, str | None], list[Attack]] = {}
         for attack in self.attacks:
             if attack.eps is not None:
                 balls.setdefault((attack.eps, attack.norm), []).append(attack)
@@ -89,7 +90,7 @@ def make_plan(
     attacks: Attack | Sequence[Attack],
     threat_model: str | None,
     classifier: Classifier,
-    bounds: tuple[float, float] | None = None,
+    bounds: Bounds | None = None,
     worst_case_only: bool = False,
 ) -> Plan:
     """Returns what is to be run; a gradient attack once with each loss.
@@ -150,6 +151,7 @@ def make_plan(
             "`attacks` must hold at least one attack that runs here. "
             f"Received: {skipped or attacks}"
         )
+    _check_shares([row.attack for row in rows])
     if worst_case_only:
         rows = [_in_worst_case(rows, i) for i in range(len(rows))]
     return Plan(
@@ -160,7 +162,19 @@ def make_plan(
     )
 
 
-def _checked(attack: Attack, bounds: tuple[float, float] | None) -> Attack:
+def _check_shares(attacks: Sequence[Attack]) -> None:
+    """Refuses attacks whose eps, as arrays, are not in proportion."""
+    shares = [attack.shares for attack in attacks if attack.eps]
+    if any(one != shares[0] for one in shares):
+        found = sorted({repr(attack.eps) for attack in attacks if attack.eps})
+        raise InputError(
+            "`attacks` must have the same `eps` in a call, or multiples of it, where "
+            "it is an array: each feature then has its share of one radius. "
+            f"Received: eps={', '.join(found)}"
+        )
+
+
+def _checked(attack: Attack, bounds: Bounds | None) -> Attack:
     if not isinstance(attack, Attack):
         raise InputError(
             "`attacks` must hold attacks of keras_gce.attacks or CleverHansAttack. "

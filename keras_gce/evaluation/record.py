@@ -16,6 +16,7 @@ from keras_gce.evaluation.plan import Plan
 from keras_gce.evaluation.results import AttackResult, RowArrays
 from keras_gce.evaluation.run import Outcome
 from keras_gce.fingerprint import fingerprint
+from keras_gce.per_feature import PerFeature
 
 __all__ = [
     "arrays_of",
@@ -50,7 +51,7 @@ def results_of(
             name=row.attack.name,
             engine=row.attack.engine,
             loss=loss_label(row.attack.loss),
-            eps=row.attack.eps,
+            eps=None if row.attack.eps is None else float(row.attack.eps),
             norm=row.attack.norm,
             seconds=outcome.seconds,
             settings=settings_of(row.attack),
@@ -165,7 +166,9 @@ def _text(value: Any) -> Any:
     if callable(value):
         name = value.__qualname__ if _is_named(value) else type(value).__name__
         return f"{name} ({fingerprint(value)[:12]})"
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, PerFeature):
+        return repr(value)
+    return [_text(one) for one in value] if isinstance(value, tuple) else value
 
 
 def versions(plan: Plan) -> dict[str, str]:

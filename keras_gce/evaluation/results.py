@@ -28,7 +28,8 @@ class AttackResult:
         name: The attack.
         engine: The library that ran it: "keras_gce" or "cleverhans".
         loss: What it ascended; `None` for an attack with an objective of its own.
-        eps: Radius of the ball, in units of the images; `None`: it has none.
+        eps: Radius of the ball, in units of the images, the greatest of the features';
+            `None`: it has none.
         norm: The norm of the ball, or of the distance that FMN makes least.
         n_examples: Number of examples evaluated.
         clean_accuracy: Share of them that is right before the attack.
@@ -78,7 +79,9 @@ class AttackResult:
     def budget(self) -> str:
         """Text: what bounds the attack, its eps or JSMA's gamma; "" for neither."""
         if self.eps is not None:
-            return f"{self.eps:g}"
+            # Of an array the settings have a text.
+            by_feature = isinstance(self.settings.get("eps"), str)
+            return f"{self.eps:g}" + " by feature" * by_feature
         gamma = self.settings.get("gamma")
         return "" if gamma is None else f"gamma {gamma:g}"
 

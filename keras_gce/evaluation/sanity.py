@@ -7,6 +7,7 @@ import numpy as np
 from keras_gce.classifier import Classifier, is_finite, is_right
 from keras_gce.evaluation.plan import Plan
 from keras_gce.evaluation.results import Flag, RowArrays
+from keras_gce.per_feature import Bounds, covered
 
 __all__ = ["FIRST", "is_constant", "near_chance", "not_finite", "sanity_checks"]
 
@@ -125,10 +126,11 @@ def _unit(
     x: np.ndarray,
     y: np.ndarray,
     clean: np.ndarray,
-    bounds: tuple[float, float],
+    bounds: Bounds,
 ) -> list[Flag]:
     """Looks whether the images are right in the other usual unit of pixels."""
-    factor = {1.0: 255.0, 255.0: 1 / 255}.get(bounds[1]) if bounds[0] == 0 else None
+    factors: dict[Bounds, float] = {(0.0, 1.0): 255.0, (0.0, 255.0): 1 / 255}
+    factor = factors.get(bounds)
     accuracy = float(clean[:UNIT_EXAMPLES].mean())
     if factor is None or accuracy >= UNIT_ACCURACY:
         return []
@@ -155,7 +157,7 @@ def _unit(
 def _covers_range(plan: Plan) -> list[Flag]:
     """An eps of half the range makes every image grey, and every other's neighbour."""
     shares = [
-        (2 * attack.eps / (attack.bounds[1] - attack.bounds[0]), attack.eps)
+        (covered(attack.eps, attack.bounds), attack.eps)
         for attack in plan.attacks
         if attack.norm == "linf" and attack.eps is not None
     ]

@@ -8,14 +8,7 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks import APGD, PGD, RandomNoise, Square
-from keras_gce.attacks.ball import (
-    TensorSeed,
-    interval,
-    normalize,
-    project,
-    random_direction,
-    sparse,
-)
+from keras_gce.attacks.ball import TensorSeed
 from keras_gce.attacks.base import Attack
 from keras_gce.attacks.objectives import gradient_of, objective
 from keras_gce.checks import Tensor
@@ -24,6 +17,7 @@ from keras_gce.evaluation.gradients import losses_and_gradients
 from keras_gce.evaluation.images import survivors
 from keras_gce.evaluation.own_attack import own_attack, scaled
 from keras_gce.evaluation.substitute import broken_by_substitute
+from keras_gce.per_feature import span_of
 
 __all__ = [
     "End",
@@ -71,7 +65,7 @@ def end_of(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: Own) ->
 def unbounded(attack: Own, x: np.ndarray) -> Own:
     """Returns the attack in a ball that holds every image of `x`'s shape."""
     size = x[0].size
-    reach = attack.bounds[1] - attack.bounds[0]
+    reach = span_of(attack.bounds)
     reach *= {"linf": 1.0, "l2": float(np.sqrt(size)), "l1": size}[attack.norm]
     return own_attack(reach, attack.norm, attack.bounds, loss=attack.loss)
 
@@ -98,46 +92,44 @@ def astray(classifier: Classifier, x: np.ndarray, y: np.ndarray, attack: Own) ->
     """
     if not attack.eps:
         return 0.0
-    norm, bounds = attack.norm, attack.bounds
 
     def run(
         classifier: Classifier, x: Tensor, y: Tensor, eps: Tensor, seed: Tensor
     ) -> list[Tensor]:
-        margin = objective("margin", classifier)
+        margin, geometry = objective("margin", classifier), attack.geometry
         features = int(np.prod(x.shape[1:]))
 
         def values(v: Tensor) -> tuple[Tensor, tuple[()]]:
             return margin(y, classifier.logits(v)), ()
 
         def after(direction: Tensor) -> Tensor:
-            if norm == "linf":
-                point = ops.clip(x + eps * direction, *interval(x, eps, bounds))
-            else:
-                point = project(x + eps * direction, x, eps, bounds, norm)
-            return values(point)[0]
+            return values(geometry.keep(x + eps * direction, x, eps))[0]
 
         def steepest(gradient: Tensor) -> Tensor:
-            if norm == "l1":
+            if geometry.norm == "l1":
                 some = ops.zeros_like(y, dtype="float32") + CHANGED * features
-                return sparse(gradient, some)
-            return normalize(gradient, norm)
+                return geometry.sparse(gradient, some)
+            return geometry.direction(gradient)
 
-        gradient = gradient_of(classifier, values, x, bounds)[0]
+        gradient = gradient_of(classifier, values, x, geometry.bounds)[0]
         random = TensorSeed(seed)
         steps = [steepest(ops.nan_to_num(gradient))]
         for _ in range(DIRECTIONS):
             # Of linf balls a corner, as the gradient's is; in l1 of as many features.
-            steps.append(steepest(random_direction(x, norm, random)))
+            steps.append(steepest(geometry.random_direction(x, random)))
         return [after(step) for step in steps]
 
     shares = []
     for share in STEPS:
         along, *beside = backend.run_compiled(
             classifier,
-            ("astray", norm, bounds, classifier.trace_key(None)),
+            ("astray", attack.kind, classifier.trace_key(None)),
             run,
             (x, y),
-            {"eps": np.float32(share * attack.eps), "seed": np.array([0, 0], "int32")},
+            {
+                "eps": np.float32(share * float(attack.eps)),
+                "seed": np.array([0, 0], "int32"),
+            },
         )
         best = np.max([np.asarray(value) for value in beside], axis=0)
         shares.append(float((best > np.asarray(along)).mean()))
@@ -157,11 +149,11 @@ def black_box_gain(
         still = np.flatnonzero(left)
         # Within eps all but the last have run.
         for attack in attacks if times > 1 else attacks[-1:]:
-            wider = scaled(attack, times * attack.eps)
+            wider = scaled(attack, times * float(attack.eps))
             still = still[survivors(classifier, x[still], y[still], wider)]
         if not len(still):
             break
-        ball = scaled(attacks[0], times * attacks[0].eps).ball
+        ball = scaled(attacks[0], times * float(attacks[0].eps)).ball
         black: Attack = RandomNoise(**ball)
         if x.ndim == 4:
             black = Square(queries=QUERIES, **ball)

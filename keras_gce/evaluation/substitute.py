@@ -1,12 +1,15 @@
 """A substitute: a network that learns a model's answers, attacked in its place."""
 
+from typing import Any
+
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
-from keras_gce.attacks.base import LossAttack
+from keras_gce.attacks.in_ball import LossAttack
 from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier, is_finite, is_right
+from keras_gce.per_feature import Bounds, limits_of
 from keras_gce.seeds import seeded
 
 __all__ = ["broken_by_substitute"]
@@ -76,13 +79,13 @@ def _questions(
     images: np.ndarray, attack: LossAttack, rng: np.random.Generator
 ) -> np.ndarray:
     """Images, mixtures of two of them, and points up to two radii away."""
-    low, high = attack.bounds
-    radius = attack.eps
-    # Of a step of one size at every pixel.
+    low, high = limits_of(attack.bounds)
+    # Of a step of one size at every pixel; in units of the features' radii.
+    radius = np.asarray(attack.eps, "float32")
     if attack.norm == "l2":
-        radius *= 2 / np.sqrt(images[0].size)
+        radius = radius * np.float32(2 / np.sqrt(images[0].size))
     if attack.norm == "l1":
-        radius *= 2 / images[0].size
+        radius = radius * np.float32(2 / images[0].size)
     shares = (-1, *(1,) * (images.ndim - 1))
     parts = [images]
     for number in range(min(max(QUESTIONS // len(images), 2), EACH) - 1):
@@ -100,13 +103,13 @@ def _network(
     shape: tuple[int, ...],
     data_format: str,
     num_classes: int,
-    bounds: tuple[float, float],
+    bounds: Bounds,
 ) -> keras.Model:
     """Two convolutions where there is room for them, and two dense layers."""
     # Named, so that the models that the user makes afterwards keep their numbers; in
     # float32, whatever the global policy is.
     inputs = keras.Input(shape, dtype="float32", name="images")
-    parts: list[keras.Layer] = [_Unit(*bounds, name="unit")]
+    parts: list[keras.Layer] = [_Unit(*limits_of(bounds), name="unit")]
     if len(shape) == 3 and data_format == "channels_first":
         parts.append(layers.Permute((2, 3, 1), dtype="float32", name="channels_last"))
     if len(shape) == 3 and sorted(shape)[1] >= 8:
@@ -130,12 +133,13 @@ def _network(
 class _Unit(layers.Layer):
     """Images in [0, 1]. Keras's Rescaling asks for TensorFlow, which may be missing."""
 
-    def __init__(self, low: float, high: float, name: str) -> None:
+    def __init__(self, low: Any, high: Any, name: str) -> None:
         super().__init__(dtype="float32", name=name)
         self.low, self.high = low, high
 
     def call(self, x: Tensor) -> Tensor:
-        return (x - self.low) / (self.high - self.low)
+        low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
+        return (x - low) / (high - low)
 
 
 def _convolution(filters: int, size: int) -> keras.Layer:

@@ -158,7 +158,9 @@ def reproduce(
             eps=eps,
             dtype_policy=dtype_policy,
         )
-        for eps in ([attack.eps for attack in paper] if adversarial else [None])
+        for eps in (
+            [float(attack.eps or 0) for attack in paper] if adversarial else [None]
+        )
         for loss in TABLE_LOSSES[table]
     ]
     chosen_attacks(recipes[0], engine, table, attacks)
