@@ -10,8 +10,8 @@ from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
-from keras_gce.evaluation.door import check_data
-from keras_gce.evaluation.plan import make_plan
+from keras_gce.evaluation.door import read
+from keras_gce.evaluation.plan import asked, make_plan
 from keras_gce.evaluation.run import run_plan
 
 __all__ = ["RobustAccuracy"]
@@ -72,10 +72,13 @@ class RobustAccuracy(keras.callbacks.Callback):
         if logs is None or not (last or (epoch + 1) % self.every == 0):
             return
         classifier = Classifier(self.model)
-        plan = make_plan(self.attack, None, classifier, worst_case_only=True)
+        given = asked(self.attack, None)
+        x, y = self._checked or read(classifier, given, self.data)
+        plan = make_plan(given, None, classifier, worst_case_only=True)
         if self._checked is None:
-            self._checked = check_data(classifier, plan, self.data)
-        x, y = self._checked
+            for attack in plan.attacks:
+                attack.check(classifier, x, y)
+            self._checked = x, y
         clean = classifier.right(x, y, self.batch_size)
         outcomes = run_plan(plan, classifier, x, y, clean, self.batch_size)
         left = [outcome.robust for outcome in outcomes]

@@ -18,6 +18,7 @@ from keras_gce.attacks.objectives import (
     likeliest_wrong,
     objective,
     targeted_dlr,
+    targeted_margin,
 )
 from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer
@@ -136,7 +137,8 @@ class APGDT(_AutoPGD):
 
     It runs `APGD` on the targeted difference of logits ratio, towards each of the
     wrong classes with the greatest logits on the clean image. It succeeds at any wrong
-    class.
+    class. Of 2 or 3 classes, for which the ratio is not defined, it ascends the
+    target's logit minus the true one.
 
     Example:
 
@@ -152,8 +154,7 @@ class APGDT(_AutoPGD):
             Defaults to 9.
 
     Raises:
-        InputError: If an argument is not as described, or the model has fewer than 4
-            classes, for which the loss is not defined.
+        InputError: If an argument is not as described.
 
     Reference:
         Croce and Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble
@@ -178,18 +179,9 @@ class APGDT(_AutoPGD):
         """The attack's name in reports."""
         return "APGD-T"
 
-    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses a model of fewer than 4 classes."""
-        super().check(classifier, x, y)
-        if classifier.num_classes < 4:
-            raise InputError(
-                "`model` must have at least 4 classes for APGD-T, whose loss has the "
-                'four greatest logits; for fewer run APGD(loss="margin"). '
-                f"Received: {classifier.num_classes} classes"
-            )
-
     def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
-        return targeted_dlr
+        # The ratio has the four greatest logits.
+        return targeted_dlr if classifier.num_classes >= 4 else targeted_margin
 
 
 def _perturb(

@@ -18,6 +18,10 @@ from keras_gce.errors import InputError
 __all__ = ["AutoAttack"]
 
 VERSIONS = ("standard", "plus", "rand")
+# Classes that the authors' losses need.
+FEWEST = 4
+# How many axes an example has -> what it is called, if it is no image.
+NO_IMAGE = {1: "table", 2: "sequence"}
 
 
 @serializable
@@ -34,6 +38,18 @@ class AutoAttack(BallAttack):
 
     In `evaluate` each attack has a row of its own, which says what is left after it.
 
+    What the authors' can't run on it runs on with what remains, under another name:
+
+    - "AutoAttack, 2 classes", "AutoAttack, 3 classes": APGD-T ascends the target's
+      logit minus the true one, since the targeted difference of logits ratio needs 4
+      classes. The ratio itself needs 3: of 2 APGD is on the margin in its place.
+    - "AutoAttack, table" for vectors, "AutoAttack, sequence" for images of shape
+      `(N, T, C)`, "AutoAttack, no image" for others that are not of shape
+      `(N, H, W, C)`: `Square` changes random features in place of windows.
+    - Both: "AutoAttack, 2 classes, table".
+
+    Such a name goes by the model alone, whatever the version, "rand" too.
+
     Example:
 
     >>> [attack.name for attack in AutoAttack(eps=0.3).attacks]
@@ -45,8 +61,7 @@ class AutoAttack(BallAttack):
         version: `"standard"`, `"plus"` or `"rand"`. Defaults to `"standard"`.
 
     Raises:
-        InputError: If an argument is not as described; from a call, if the model has
-            fewer than 4 classes (3 for "rand"), for which the losses are not defined.
+        InputError: If an argument is not as described.
 
     Reference:
         Croce and Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble
@@ -57,7 +72,6 @@ class AutoAttack(BallAttack):
     version: str = "standard"
 
     norms = names.NORMS
-    ensemble = "AutoAttack"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,14 +86,27 @@ class AutoAttack(BallAttack):
                 "Received: targeted=True"
             )
 
-    @property
-    def rows(self) -> tuple[Attack, ...]:
-        """The attacks, in their order."""
-        return self.attacks
+    def ensemble(self, classifier: Classifier) -> str:
+        """Returns its name on a model, which says where it is not the authors'."""
+        parts, shape = ["AutoAttack"], classifier.image_shape
+        if classifier.num_classes < FEWEST:
+            parts.append(f"{classifier.num_classes} classes")
+        if shape is not None and len(shape) != 3:
+            parts.append(NO_IMAGE.get(len(shape), "no image"))
+        return ", ".join(parts)
+
+    def rows(self, classifier: Classifier) -> tuple[Attack, ...]:
+        """Returns the attacks as they run on a model, in their order."""
+        if classifier.num_classes > 2:
+            return self.attacks
+        return tuple(
+            attack.with_loss("margin") if attack.loss == "dlr" else attack
+            for attack in self.attacks
+        )
 
     @property
     def attacks(self) -> tuple[Attack, ...]:
-        """The attacks, in their order."""
+        """The attacks, in their order, on images of four classes or more."""
         common = self.ball
         if self.version == "rand":
             return tuple(
@@ -108,15 +135,7 @@ class AutoAttack(BallAttack):
 
     def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
         """Refuses what one of its attacks can't run on."""
-        num_classes = classifier.num_classes
-        least = 3 if self.version == "rand" else 4
-        if num_classes < least:
-            raise InputError(
-                f"`model` must have at least {least} classes for AutoAttack's "
-                f'"{self.version}" version; for fewer run APGD(loss="margin"), FAB and '
-                f"Square. Received: {num_classes} classes"
-            )
-        for attack in self.attacks:
+        for attack in self.rows(classifier):
             attack.check(classifier, x, y)
 
     def run(
@@ -130,7 +149,7 @@ class AutoAttack(BallAttack):
         """Perturbs checked images: each attack those that are left."""
         x_adv = np.array(x)
         left = np.flatnonzero(classifier.right(x, y))
-        for attack in self.attacks:
+        for attack in self.rows(classifier):
             if not len(left):
                 break
             moved = attack.run(classifier, x[left], y[left], seed, stop_early=True)

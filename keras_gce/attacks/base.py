@@ -45,8 +45,6 @@ class Attack:
         norm: The norm of its ball; `None` of an attack without one.
         norms: The norms that it knows, where there is a choice.
         loss: What it ascends; `None` of an attack with an objective of its own.
-        ensemble: Name of the ensemble that it is, whose `rows` are attacks of their
-            own; `None` of a single attack.
         unavailable: Why it can't run here, in words; `None` where it can.
         needs_gradient: Whether it asks the model for gradients.
         trains: Whether `perturb` runs inside a compiled train step.
@@ -67,7 +65,6 @@ class Attack:
     norm = cast(str | None, None)
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     loss = cast(Any, None)
-    ensemble = cast(str | None, None)
     unavailable = cast(str | None, None)
     needs_gradient = True
     trains = False
@@ -97,9 +94,12 @@ class Attack:
         """The attack's name in reports."""
         return type(self).__name__
 
-    @property
-    def rows(self) -> "tuple[Attack, ...]":
-        """The attacks that it consists of, in their order: itself, or an ensemble's."""
+    def ensemble(self, classifier: Classifier) -> str | None:
+        """Returns the name of the ensemble that it is on a model; `None`: of none."""
+        return None
+
+    def rows(self, classifier: Classifier) -> "tuple[Attack, ...]":
+        """Returns what it is made of on a model, in order: itself, or an ensemble's."""
         return (self,)
 
     def __call__(self, model: keras.Model | Classifier, x: Any, y: Any) -> Tensor:

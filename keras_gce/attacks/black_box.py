@@ -145,7 +145,8 @@ class Transfer(Attack):
     @property
     def name(self) -> str:
         """The attack's name in reports."""
-        return f"Transfer {self.attack.name}"
+        ensemble = self.attack.ensemble(Classifier(self.source))
+        return f"Transfer {ensemble or self.attack.name}"
 
     def with_bounds(self, bounds: Bounds) -> "Transfer":
         """Returns the same attack within other bounds."""

@@ -73,8 +73,13 @@ def targeted_dlr(y: Tensor, target: Tensor, logits: Tensor) -> Tensor:
         Croce and Hein 2020 (arXiv 2003.01690), Eq. 7.
     """
     top = ops.top_k(logits, 4)[0]
-    lead = of_class(target, logits) - of_class(y, logits)
-    return lead / _or_one(top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
+    span = _or_one(top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
+    return targeted_margin(y, target, logits) / span
+
+
+def targeted_margin(y: Tensor, target: Tensor, logits: Tensor) -> Tensor:
+    """The target's logit minus the true one."""
+    return of_class(target, logits) - of_class(y, logits)
 
 
 def _or_one(span: Tensor) -> Tensor:

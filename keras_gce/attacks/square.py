@@ -7,10 +7,16 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend, names
-from keras_gce.attacks.ball import TensorSeed, normalize, round_down
+from keras_gce.attacks.ball import (
+    TensorSeed,
+    normalize,
+    random_direction,
+    round_down,
+)
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.objectives import margin, succeeds
 from keras_gce.attacks.queries import QueryAttack
+from keras_gce.attacks.scatter import move_features, push_features, push_of_all
 from keras_gce.attacks.serializable import serializable
 from keras_gce.attacks.windows import move_mass, recolour, stripes, tiles
 from keras_gce.checks import State, Tensor, check_integer, check_number
@@ -32,6 +38,10 @@ class Square(QueryAttack):
     It asks the model for logits and for no gradient, so that masked gradients do not
     stop it. An example ends at its first success.
 
+    Images are of shape `(N, H, W, C)`, or `(N, C, H, W)` where the model's layers have
+    `data_format="channels_first"`. In others, such as vectors, as many random features
+    change as a square would hold, each by itself.
+
     Example:
 
     >>> Square(eps=0.1).queries
@@ -48,9 +58,7 @@ class Square(QueryAttack):
             larger, which in linf breaks less and in l2 more. Defaults to `True`.
 
     Raises:
-        InputError: If an argument is not as described, or the images are not of shape
-            `(N, H, W, C)`, or `(N, C, H, W)` where the model's layers have
-            `data_format="channels_first"`.
+        InputError: If an argument is not as described.
 
     Reference:
         Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial
@@ -77,15 +85,6 @@ class Square(QueryAttack):
             raise InputError(
                 "`rescale_schedule` must be True or False. "
                 f"Received: rescale_schedule={self.rescale_schedule!r}"
-            )
-
-    def check(self, classifier: Classifier, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses what has no height and width."""
-        super().check(classifier, x, y)
-        if x.ndim != 4:
-            raise InputError(
-                "`x` must be images of shape (N, H, W, C) for Square, which changes "
-                f"windows of them. Received: x.shape={x.shape}"
             )
 
     def counted(
@@ -131,9 +130,10 @@ def _search(
     pace: Tensor,
     seed: Tensor,
 ) -> tuple[Tensor, Tensor]:
+    windows = len(x.shape) == 4
+    channels_first = channels_first and windows
     sign = -1.0 if attack.targeted else 1.0
     norm, geometry = attack.norm, attack.geometry
-    height, width = x.shape[2:] if channels_first else x.shape[1:3]
 
     # Windows know channels behind alone.
     def behind(x: Tensor) -> Tensor:
@@ -144,14 +144,16 @@ def _search(
 
     def start(x: Tensor, draw: TensorSeed) -> Tensor:
         if norm == "linf":
-            return eps * stripes(behind(x), draw)
-        return geometry.span * tiles(behind(x), norm, draw)
+            return eps * (stripes if windows else push_of_all)(behind(x), draw)
+        shapes = tiles if windows else random_direction
+        return geometry.span * shapes(behind(x), norm, draw)
 
-    def move(best: Tensor, x: Tensor, side: Tensor, draw: TensorSeed) -> Tensor:
+    def move(best: Tensor, x: Tensor, size: Tensor, draw: TensorSeed) -> Tensor:
         delta = behind(geometry.units(best - x))
         if norm == "linf":
-            return recolour(delta, eps, side, draw)
-        return move_mass(delta, eps, norm, side, draw)
+            return (recolour if windows else push_features)(delta, eps, size, draw)
+        shift = move_mass if windows else move_features
+        return shift(delta, eps, norm, size, draw)
 
     def keep(delta: Tensor, x: Tensor) -> Tensor:
         if norm == "l2":
@@ -159,15 +161,19 @@ def _search(
             delta = eps * normalize(delta, "l2")
         return geometry.keep(x + geometry.change(back(delta)), x, eps)
 
-    def side(i: Tensor) -> Tensor:
-        return _side(ops.cast(i, "float32") * pace, p_init, height, width)
+    def size(i: Tensor) -> Tensor:
+        done = ops.cast(i, "float32") * pace
+        if windows:
+            sides = x.shape[2:] if channels_first else x.shape[1:3]
+            return _side(done, p_init, *sides)
+        return _count(done, p_init, int(np.prod(x.shape[1:])))
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         best, used, best_lead, x, y = state
         moved = ops.cond(
             ops.equal(i, 0),
             lambda: start(x, TensorSeed(seed, i)),
-            lambda: move(best, x, side(i - 1), TensorSeed(seed, i)),
+            lambda: move(best, x, size(i - 1), TensorSeed(seed, i)),
         )
         moved = keep(moved, x)
         z = classifier.logits(moved)
@@ -186,8 +192,19 @@ def _search(
 
 def _side(done: Tensor, p_init: Tensor, height: int, width: int) -> Tensor:
     """The side of the squares after so many of the schedule's moves."""
+    side = ops.round(ops.sqrt(_share(done, p_init) * height * width))
+    return ops.clip(ops.cast(side, "int32"), 1, min(height, width))
+
+
+def _count(done: Tensor, p_init: Tensor, features: int) -> Tensor:
+    """How many features change where there are no squares."""
+    count = ops.round(_share(done, p_init) * features)
+    return ops.clip(ops.cast(count, "int32"), 1, features)
+
+
+def _share(done: Tensor, p_init: Tensor) -> Tensor:
+    """The share of the features that change after so many of the schedule's moves."""
     halvings = ops.sum(
         ops.cast(done > ops.convert_to_tensor(HALVINGS, "float32"), "float32")
     )
-    side = ops.round(ops.sqrt(p_init / 2**halvings * height * width))
-    return ops.clip(ops.cast(side, "int32"), 1, min(height, width))
+    return p_init / 2**halvings

@@ -61,6 +61,8 @@ class Classifier:
         compiled_loss: What the model was compiled with as its loss, or `None`.
         one_hot_labels: Whether the labels that the user has are one-hot, which a
             training loss of the user's own then gets too. Set by `check`.
+        image_shape: The shape of one image, `None` where a size is open; `None`: not
+            known yet. Set by `check`.
         state: What the model is made of and compiled with, to be compared.
         nan_gradients: Whether input gradients are known to be NaN somewhere; attacks
             then look beside those places. Set by `evaluate`.
@@ -78,6 +80,7 @@ class Classifier:
         self.compiled_loss = getattr(self.model, "loss", None)
         self._loss = TrainingLoss(self.compiled_loss, self.from_logits)
         self.one_hot_labels = False
+        self.image_shape = self.input_shape
         self.nan_gradients = False
 
     @classmethod
@@ -203,6 +206,7 @@ class Classifier:
                 these images that the model's output is no logits.
         """
         x = check_images(x, bounds, self.input_shape)
+        self.image_shape = x.shape[1:]
         if self._output is None:
             self._output = output_spec(self.model, x.shape[1:])
         self.one_hot_labels = is_one_hot_shape(y, len(x), self.num_classes)

@@ -11,12 +11,12 @@ from keras_gce.attacks.base import Attack
 from keras_gce.checks import check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.evaluation.images import data_arrays
-from keras_gce.evaluation.plan import Plan, make_plan
+from keras_gce.evaluation.plan import Plan, asked, make_plan
 from keras_gce.evaluation.record import settings_of
 from keras_gce.fingerprint import fingerprint
 from keras_gce.per_feature import Bounds
 
-__all__ = ["Task", "at_the_door", "check_data", "digest_of"]
+__all__ = ["Task", "at_the_door", "digest_of", "read"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,8 +56,11 @@ def at_the_door(
     """
     check_integer("batch_size", batch_size, least=1)
     classifier = Classifier.of(model)
-    plan = make_plan(attacks, threat_model, classifier, bounds, worst_case_only)
-    x, y = check_data(classifier, plan, data)
+    given = asked(attacks, threat_model, bounds)
+    x, y = read(classifier, given, data)
+    plan = make_plan(given, threat_model, classifier, worst_case_only=worst_case_only)
+    for attack in plan.attacks:
+        attack.check(classifier, x, y)
     return Task(
         classifier=classifier,
         plan=plan,
@@ -80,19 +83,21 @@ def digest_of(task: Task) -> str:
     return fingerprint(task.data, task.classifier.fingerprint(), settings)
 
 
-def check_data(
-    classifier: Classifier, plan: Plan, data: Any
+def read(
+    classifier: Classifier, attacks: Sequence[Attack], data: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the images and labels of an evaluation, once all of it can run.
+    """Returns the images and labels of an evaluation; the classifier knows them then.
+
+    Args:
+        classifier: The `Classifier` of the model.
+        attacks: What `asked` returned.
+        data: As for `evaluate`.
 
     Raises:
-        InputError: If images or labels do not fit the model or an attack's bounds, or
-            an attack can't run on the model.
+        InputError: If images or labels do not fit the model or an attack's bounds.
     """
-    all_limits = {attack.bounds for attack in plan.attacks}
+    all_limits = {attack.bounds for attack in attacks}
     x, y = data_arrays(data, next(iter(all_limits)) if len(all_limits) == 1 else None)
     for limits in all_limits:
         x, labels = classifier.check(x, y, limits)
-    for attack in plan.attacks:
-        attack.check(classifier, x, labels)
     return x, labels

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from keras_gce.attacks import RandomNoise, Square
 from keras_gce.attacks.base import Attack
@@ -10,7 +11,7 @@ from keras_gce.errors import InputError
 from keras_gce.evaluation.threat_models import THREAT_MODELS
 from keras_gce.per_feature import Bounds, Eps
 
-__all__ = ["Plan", "Row", "make_plan"]
+__all__ = ["Plan", "Row", "asked", "make_plan"]
 
 # Of Square, where it stands in for attacks that have no gradient to follow.
 QUERIES = 500
@@ -86,6 +87,34 @@ class Plan:
         return dataclasses.replace(self, rows=tuple(rows))
 
 
+def asked(
+    attacks: Attack | Sequence[Attack],
+    threat_model: str | None,
+    bounds: tuple[float, float] | None = None,
+) -> list[Attack]:
+    """Returns the attacks of a call, once nothing is wrong with them by themselves.
+
+    Args:
+        attacks: One attack, or a list of attacks.
+        threat_model: Its name, or `None`.
+        bounds: The least and the greatest value of a pixel, for all attacks; `None`:
+            each attack's own.
+
+    Raises:
+        InputError: If an argument is not as described, or there is no attack.
+    """
+    if threat_model is not None and threat_model not in list(THREAT_MODELS):
+        raise InputError(
+            f"`threat_model` must be one of {', '.join(THREAT_MODELS)}, or None. "
+            f"Received: threat_model={threat_model!r}"
+        )
+    many = isinstance(attacks, (list, tuple))
+    given: Any = attacks if many else [attacks]
+    if not given:
+        raise InputError(f"`attacks` must hold at least one attack. Received: {given}")
+    return [_checked(attack, bounds) for attack in given]
+
+
 def make_plan(
     attacks: Attack | Sequence[Attack],
     threat_model: str | None,
@@ -98,7 +127,8 @@ def make_plan(
     Args:
         attacks: One attack, or a list of attacks.
         threat_model: Its name, or `None`: each attack keeps its own loss.
-        classifier: The `Classifier` of the model.
+        classifier: The `Classifier` of the model, which knows its images: what an
+            ensemble consists of depends on them.
         bounds: The least and the greatest value of a pixel, for all attacks; `None`:
             each attack's own.
         worst_case_only: Whether each row attacks only what the rows before it left.
@@ -109,11 +139,7 @@ def make_plan(
     Raises:
         InputError: If an argument is not as described, or nothing is left to run.
     """
-    if threat_model is not None and threat_model not in list(THREAT_MODELS):
-        raise InputError(
-            f"`threat_model` must be one of {', '.join(THREAT_MODELS)}, or None. "
-            f"Received: threat_model={threat_model!r}"
-        )
+    given = asked(attacks, threat_model, bounds)
     losses: tuple[str, ...] = ()
     skipped: list[str] = []
     if threat_model is not None:
@@ -125,21 +151,20 @@ def make_plan(
             )
     rows: list[Row] = []
     seen: list[Attack] = []
-    given = attacks if isinstance(attacks, (list, tuple)) else [attacks]
     for number, attack in enumerate(given):
-        attack = _checked(attack, bounds)
-        for i, one in enumerate(_rows_of(attack, losses)):
+        ensemble = attack.ensemble(classifier)
+        alone = ensemble is None
+        for i, one in enumerate(_rows_of(attack, losses if alone else (), classifier)):
             if one.unavailable:
                 skipped.append(f"{one.name} of {one.engine}: {one.unavailable}")
                 continue
-            alone = attack.ensemble is None
             if alone and one in seen:  # Two attacks may differ in nothing but a loss.
                 continue
             seen.append(one)
             rows.append(
                 Row(
                     attack=one,
-                    ensemble=attack.ensemble,
+                    ensemble=ensemble,
                     group=None if alone else number,
                     opens=alone or i == 0,
                     same_as=None if not alone else _twin(rows, one, classifier),
@@ -188,9 +213,11 @@ def _checked(attack: Attack, bounds: Bounds | None) -> Attack:
     return attack if bounds is None else attack.with_bounds(bounds)
 
 
-def _rows_of(attack: Attack, losses: Sequence[str]) -> Sequence[Attack]:
-    if attack.ensemble is not None or attack.loss is None or not losses:
-        return attack.rows
+def _rows_of(
+    attack: Attack, losses: Sequence[str], classifier: Classifier
+) -> Sequence[Attack]:
+    if attack.loss is None or not losses:
+        return attack.rows(classifier)
     return [attack.with_loss(loss) for loss in losses]
 
 
