@@ -19,15 +19,12 @@ __all__ = [
     "attacks_of",
     "curve_attack",
     "radii_of",
-    "usual_for",
     "usual_in_l1",
 ]
 
 USUAL = ("fgsm", "pgd", "noise", "autoattack")
 # In l1, which FGSM and PGD do not know.
 USUAL_L1 = ("apgd", "noise", "autoattack")
-# In AutoAttack's place where there are fewer classes than its losses need.
-FEWEST, IN_PLACE = 4, ("apgd", "fab", "square")
 # Radii of the page's curves, in the greatest eps.
 RADII = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1, 3 / 2)
 # What an attack's own default decides where it isn't given.
@@ -95,23 +92,6 @@ def add_attacks(parser: options.Parser) -> None:
         choices=names.ENGINES,
         default="keras_gce",
         help="whose",
-    )
-
-
-def usual_for(args: argparse.Namespace, num_classes: int) -> str | None:
-    """Puts the usual attacks right for a model of few classes; returns what it did.
-
-    Args:
-        args: The parsed arguments, whose attacks are replaced.
-        num_classes: The model's.
-    """
-    usual = USUAL_L1 if args.norm == "l1" else USUAL
-    if num_classes >= FEWEST or args.attacks != list(usual):
-        return None
-    args.attacks = list(dict.fromkeys([*usual[:-1], *IN_PLACE]))
-    return (
-        f"AutoAttack needs {FEWEST} classes, and the model has {num_classes}: "
-        f"{', '.join(IN_PLACE)} in its place"
     )
 
 

@@ -14,7 +14,6 @@ from keras_gce.cli.attack_options import (
     attacks_of,
     curve_attack,
     radii_of,
-    usual_for,
     usual_in_l1,
 )
 
@@ -96,9 +95,6 @@ def run(args: argparse.Namespace) -> int:
     classifier = models.classifier_of(args, model)
     dataset = data.load(args, classifier)
     source = models.load(args, args.source, "`--source`") if args.source else None
-    words = usual_for(args, classifier.num_classes)
-    if words:
-        progress.say(words)
     test = dataset.test.take(min(args.examples, len(dataset.test)))
     settings: dict[str, Any] = {
         "threat_model": args.threat_model,

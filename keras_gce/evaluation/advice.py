@@ -26,12 +26,7 @@ def not_tried(report: Any) -> list[str]:
     if report.threat_model != "adaptive":
         advice.append("the adaptive threat model (--threat-model adaptive)")
     if not any(name.startswith(("APGD", "FAB")) for name in names):
-        few = report.class_names is not None and len(report.class_names) < 4
-        advice.append(
-            "APGD and FAB (--attacks apgd,fab)"
-            if few  # AutoAttack's losses need four classes.
-            else "AutoAttack (--attacks autoattack)"
-        )
+        advice.append("AutoAttack (--attacks autoattack)")
     if not any(name.startswith("Transfer") for name in names):
         advice.append(
             "transfer from a model trained in the plain way (--source OTHER.keras)"

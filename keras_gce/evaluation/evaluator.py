@@ -63,16 +63,16 @@ def evaluate(
     JSMA, CarliniWagnerL2, FMN, FAB and the black-box attacks have objectives of their
     own and run once. The first three have no radius: they have rows, but do not count
     in the worst case of the attacks that have one. AutoAttack runs as its authors
-    have it: its attacks have a row each, and each attacks what those before it left
-    right.
+    have it, or under another name: its attacks have a row each, and each attacks what
+    those before it left right.
 
     Examples that the model gets wrong from the start are not attacked; one whose logits
     are not finite, before or after an attack, is wrong. Ours leave a gradient attack at
     their first success. Where an input gradient is not finite, attacks take it beside
-    that place; where it can't be had there either, an attack without the gradient
-    (Square with 500 queries, or random noise) is added to each ball that has none. What
-    is random is decided by the attack's seed (0 where it is `None`) and the number of
-    the batch: which `batch_size` places of the test set it is of.
+    that place; where it can't be had there either, Square with 500 queries, which needs
+    none, is added to each ball that has no such attack. What is random is decided by
+    the attack's seed (0 where it is `None`) and the number of the batch: which
+    `batch_size` places of the test set it is of.
 
     Example:
 

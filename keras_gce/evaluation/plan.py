@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from keras_gce.attacks import RandomNoise, Square
+from keras_gce.attacks import Square
 from keras_gce.attacks.base import Attack
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -60,13 +60,10 @@ class Plan:
         """The attacks of the rows."""
         return [row.attack for row in self.rows]
 
-    def with_black_boxes(self, shape: Sequence[int]) -> "Plan":
+    def with_black_boxes(self) -> "Plan":
         """Returns the plan with an attack without the gradient for each of its balls.
 
         For models whose gradient can't be had at all: what asks for it moves nothing.
-
-        Args:
-            shape: The shape of one image.
         """
         balls: dict[tuple[Eps, str | None], list[Attack]] = {}
         for attack in self.attacks:
@@ -77,11 +74,8 @@ class Plan:
             for same in balls.values()
             if all(attack.needs_gradient for attack in same)
         ]
-        added = [
-            Square(queries=QUERIES, **ball) if len(shape) == 3 else RandomNoise(**ball)
-            for ball in alone
-        ]
-        rows = [*self.rows, *(Row(attack=attack) for attack in added)]
+        added = [Row(attack=Square(queries=QUERIES, **ball)) for ball in alone]
+        rows = [*self.rows, *added]
         if self.worst_case_only:
             rows = [_in_worst_case(rows, i) for i in range(len(rows))]
         return dataclasses.replace(self, rows=tuple(rows))

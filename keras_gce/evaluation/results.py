@@ -45,9 +45,10 @@ class AttackResult:
         median_l2: The median of the same distances.
         mean_l0: Mean number of features (a pixel's channel each) that the successes
             changed.
-        ensemble: Name of the ensemble, such as "AutoAttack", whose row this is: of its
-            rows each attacks what those before it left right, and says what is left
-            then. `None` for an attack of its own.
+        ensemble: Name of the ensemble, such as "AutoAttack" or, where its authors'
+            can't run, "AutoAttack, 2 classes", whose row this is: of its rows each
+            attacks what those before it left right, and says what is left then. `None`
+            for an attack of its own.
         median_queries: Median number of forward passes until a success, over the
             successes; `None` where there is none, and of an attack that counts none.
     """

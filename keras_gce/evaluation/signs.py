@@ -7,9 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks import APGD, PGD, RandomNoise, Square
+from keras_gce.attacks import APGD, PGD, Square
 from keras_gce.attacks.ball import TensorSeed
-from keras_gce.attacks.base import Attack
 from keras_gce.attacks.objectives import gradient_of, objective
 from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier
@@ -154,9 +153,7 @@ def black_box_gain(
         if not len(still):
             break
         ball = scaled(attacks[0], times * float(attacks[0].eps)).ball
-        black: Attack = RandomNoise(**ball)
-        if x.ndim == 4:
-            black = Square(queries=QUERIES, **ball)
+        black = Square(queries=QUERIES, **ball)
         broken = ~survivors(classifier, x[still], y[still], black)
         most = max(most, float(broken.sum() / len(x)))
     return most

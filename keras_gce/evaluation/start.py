@@ -71,7 +71,7 @@ def first_look(
         found
         and no_gradient_beside(classifier, x[clean], y[clean], plan.attacks[0].bounds)
     ):
-        plan = plan.with_black_boxes(x.shape[1:])
+        plan = plan.with_black_boxes()
     return FirstLook(plan=plan, z=z, clean=clean, gradients=gradients, checks=checks)
 
 

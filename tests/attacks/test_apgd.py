@@ -209,6 +209,3 @@ def test_wrong_input():
     ):
         with pytest.raises(InputError, match=received):
             APGDT(**{"eps": 0.1} | settings)
-    flat = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
-    with pytest.raises(InputError, match="Received: 3 classes"):
-        APGDT(eps=0.1)(flat, np.zeros((2, 5), "float32"), np.array([0, 1]))

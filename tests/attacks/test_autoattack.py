@@ -164,7 +164,3 @@ def test_wrong_input():
     ):
         with pytest.raises(InputError, match=received):
             AutoAttack(**{"eps": 0.1} | settings)
-    flat = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
-    vectors = np.zeros((2, 5), "float32"), np.array([0, 1])
-    with pytest.raises(InputError, match="Received: 3 classes"):
-        evaluate(flat, vectors, AutoAttack(eps=0.1), progress=False, diagnostics=False)

@@ -130,9 +130,6 @@ def test_wrong_input():
     ):
         with pytest.raises(InputError, match=received):
             Square(**{"eps": 0.1} | settings)
-    flat = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
-    with pytest.raises(InputError, match=r"x.shape=\(2, 5\)"):
-        Square(eps=0.1)(flat, np.zeros((2, 5), "float32"), np.array([0, 1]))
 
 
 @pytest.mark.parametrize("norm,eps", [("linf", 0.05), ("l2", 0.6), ("l1", 3.0)])

@@ -11,7 +11,6 @@ from keras_gce.cli import views
 from keras_gce.cli.attack_options import (
     attacks_of,
     curve_attack,
-    usual_for,
     usual_in_l1,
 )
 from keras_gce.errors import InputError
@@ -143,25 +142,12 @@ def test_settings_reach_the_attacks_that_have_them():
     assert ensemble == AutoAttack(eps=0.01, norm="l2", seed=5)
 
 
-def test_the_usual_attacks_of_a_model_of_few_classes():
-    """AutoAttack's losses need four classes; a choice of one's own is left alone."""
-    args = parsed("--eps", "0.1")
-    assert usual_for(args, 4) is None and args.attacks[-1] == "autoattack"
-    assert "the model has 2: apgd, fab, square" in usual_for(args, 2)
-    names = [attack.name for attack in attacks_of(args)]
-    assert names == ["FGSM", "PGD", "RandomNoise", "APGD", "FAB-T", "Square"]
-    args = parsed("--eps", "0.1", "--attacks", "autoattack")
-    assert usual_for(args, 2) is None and args.attacks == ["autoattack"]
-
-
 def test_the_usual_attacks_in_l1():
     args = parsed("--eps", "12", "--norm", "l1")
     assert "apgd in their place" in usual_in_l1(args)
     assert args.attacks == ["apgd", "noise", "autoattack"]
     assert {attack.norm for attack in attacks_of(args)} == {"l1"}
     assert curve_attack(args) == APGD(eps=12, norm="l1", steps=40, seed=0)
-    usual_for(args, 2)
-    assert args.attacks == ["apgd", "noise", "fab", "square"]
     # A choice of one's own is left alone, and refused where it doesn't know l1.
     args = parsed("--eps", "12", "--norm", "l1", "--attacks", "pgd")
     assert usual_in_l1(args) is None and usual_in_l1(parsed("--eps", "1")) is None

@@ -40,12 +40,6 @@ def report_of(*rows, left=8, **fields):
     )
 
 
-def test_autoattack_is_for_four_classes_and_more():
-    for classes, attacks in ((3, "apgd,fab"), (4, "autoattack")):
-        report = report_of(row("PGD"), class_names=list("abcd"[:classes]))
-        assert f"--attacks {attacks})" in report.not_tried[0]
-
-
 @pytest.mark.parametrize(
     "rows,threat_model,missing",
     [

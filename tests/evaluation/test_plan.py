@@ -144,21 +144,6 @@ def refused_before_any_run(received, model, data, attack, **options):
     assert RUNS == [] and "\n" not in str(error.value)
 
 
-def test_square_on_vectors():
-    vectors = network((8,))
-    refused_before_any_run(
-        r"x.shape=\(40, 8\)",
-        vectors,
-        labelled(vectors, shape=(8,)),
-        AutoAttack(eps=0.1),
-    )
-
-
-def test_autoattack_on_three_classes():
-    three = network(classes=3)
-    refused_before_any_run("3 classes", three, labelled(three), AutoAttack(eps=0.1))
-
-
 def test_jsma_without_a_pair(model, data):
     # 64 features: a pair is a share of 2 / 64.
     refused_before_any_run(
