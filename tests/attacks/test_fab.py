@@ -10,6 +10,7 @@ from scipy.optimize import linprog, minimize
 from keras_gce import backend
 from keras_gce.attacks import APGD, FAB
 from keras_gce.attacks.fab import _to_plane
+from keras_gce.attacks.geometry import Geometry
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -31,7 +32,7 @@ def problems(count=6, features=12):
 
 def test_linf_projection_is_the_linear_programs():
     for x, w, missing in problems():
-        d = to_numpy(_to_plane(x, w, missing, "linf", (0.0, 1.0)))
+        d = to_numpy(_to_plane(x, w, missing, Geometry("linf", (0.0, 1.0))))
         n = x.shape[1]
         sides = np.block(
             [[np.eye(n), -np.ones((n, 1))], [-np.eye(n), -np.ones((n, 1))]]
@@ -50,7 +51,7 @@ def test_linf_projection_is_the_linear_programs():
 
 def test_l1_projection_is_the_linear_programs():
     for x, w, missing in problems():
-        d = to_numpy(_to_plane(x, w, missing, "l1", (0.0, 1.0)))
+        d = to_numpy(_to_plane(x, w, missing, Geometry("l1", (0.0, 1.0))))
         n = x.shape[1]
         # The change as its upward and its downward part.
         best = linprog(
@@ -65,7 +66,7 @@ def test_l1_projection_is_the_linear_programs():
 
 def test_l2_projection_is_the_quadratic_programs():
     for x, w, missing in problems():
-        d = to_numpy(_to_plane(x, w, missing, "l2", (0.0, 1.0)))
+        d = to_numpy(_to_plane(x, w, missing, Geometry("l2", (0.0, 1.0))))
         best = minimize(
             lambda v: v @ v,
             np.zeros(x.shape[1]),
@@ -88,9 +89,9 @@ def test_where_no_point_reaches_the_plane_it_goes_as_far_as_it_can(norm):
         np.array([[0.2, 0.7, 0.5]], "float32"),
         np.array([[1.0, -2.0, 0.0]], "float32"),
     )
-    d = _to_plane(x, w, np.array([[50.0]], "float32"), norm, (0.0, 1.0))
+    d = _to_plane(x, w, np.array([[50.0]], "float32"), Geometry(norm, (0.0, 1.0)))
     np.testing.assert_allclose(d, [[0.8, -0.7, 0.0]], atol=1e-6)
-    zero = _to_plane(x, 0 * w, np.array([[1.0]], "float32"), norm, (0.0, 1.0))
+    zero = _to_plane(x, 0 * w, np.array([[1.0]], "float32"), Geometry(norm, (0.0, 1.0)))
     np.testing.assert_array_equal(zero, 0 * x)
 
 
