@@ -70,4 +70,4 @@ for name, loss in losses.items():
             f"{name}, {what}: {report.clean_accuracy:.1%} right, "
             f"{report.worst_case_accuracy:.1%} within the radii"
         )
-print(report)
+print(report.to_markdown())
