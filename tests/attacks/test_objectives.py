@@ -8,8 +8,14 @@ from keras.ops import convert_to_numpy as to_numpy
 from networks import balanced, labelled
 
 from keras_gce import losses
-from keras_gce.attacks import APGD, FGSM, PGD
-from keras_gce.attacks.objectives import dlr, objective, targeted_dlr
+from keras_gce.attacks import APGD, APGDT, FGSM, PGD
+from keras_gce.attacks.objectives import (
+    dlr,
+    likeliest_wrong,
+    objective,
+    targeted_dlr,
+    targeted_margin,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,20 @@ def test_targeted_dlr_is_equation_7():
     assert float(targeted_dlr(y, target, 10 * z - 4)[0]) == pytest.approx(-2 / 3.5)
     # Eq. 6: (3 - 5) / (5 - 2).
     assert float(dlr(y, z)[0]) == pytest.approx(-2 / 3)
+    # Above the line alone.
+    assert float(targeted_margin(y, target, z)[0]) == -2.0
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9, 10, 11, 1000])
+def test_the_targets_are_the_authors(classes):
+    # autopgd_base.py: `output.sort(dim=1)[1][:, -target_class]` for target_class from 2
+    # to n_target_classes + 1, which is 10, of an image that is right.
+    z = np.random.default_rng(classes).normal(size=(5, classes)).astype("float32")
+    y = z.argmax(-1).astype("int32")
+    count = min(APGDT(eps=0.1).num_targets, classes - 1)
+    ours = to_numpy(likeliest_wrong(y, ops.convert_to_tensor(z), count))
+    assert ours.shape == (5, min(9, classes - 1))
+    np.testing.assert_array_equal(ours, z.argsort(-1)[:, ::-1][:, 1:10])
 
 
 def test_training_loss_of_a_softmax_model_is_taken_from_its_logits(images):

@@ -12,7 +12,8 @@ from networks import balanced, labelled
 from keras_gce import backend
 from keras_gce.attacks import APGD, Square
 from keras_gce.attacks.ball import TensorSeed
-from keras_gce.attacks.square import _side
+from keras_gce.attacks.scatter import _some
+from keras_gce.attacks.square import _count, _side
 from keras_gce.attacks.windows import _pyramids, _window
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -164,3 +165,60 @@ def test_square_knows_where_the_channels_are(norm, eps):
     a, b = to_numpy(attack(last, x, y)), to_numpy(attack(first, moved, y))
     assert Classifier(first).data_format == "channels_first"
     np.testing.assert_allclose(np.moveaxis(a, -1, 1), b, atol=1e-5)
+
+
+# Where there is no image
+
+
+@pytest.mark.parametrize(
+    "done,count", [(0, 24), (10, 24), (11, 12), (500, 3), (2000, 1), (9999, 1)]
+)
+def test_features_become_fewer_as_the_squares_do(done, count):
+    # 0.8 of 30 features, halved where the squares' area is.
+    assert int(_count(np.float32(done), np.float32(0.8), 30)) == count
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 2), (1,)])
+def test_so_many_features_wherever_they_lie(shape):
+    draw = TensorSeed(np.array([0, 0], "int32"))
+    examples = np.zeros((400, *shape), "float32")
+    for count in {1, min(3, np.prod(shape))}:
+        chosen = to_numpy(_some(examples, np.int32(count), draw))
+        assert chosen.shape == examples.shape
+        assert (chosen.reshape(400, -1).sum(axis=1) == count).all()
+        share = chosen.mean(axis=0)
+        assert np.abs(share - count / share.size).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "shape,norm",
+    [
+        pytest.param((12,), "linf", marks=pytest.mark.seam),
+        pytest.param((12,), "l2", marks=pytest.mark.seam),
+        ((12,), "l1"),
+        ((4, 3), "l2"),
+        ((1,), "l2"),
+    ],
+)
+def test_square_without_windows_breaks_nearly_all_that_can_be_broken(shape, norm):
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=int(np.prod(shape))).astype("float32")
+    model = keras.Sequential([keras.Input(shape), layers.Flatten(), layers.Dense(1)])
+    model.set_weights([w[:, None], np.array([-w.sum() / 2])])
+    # Within the bounds whatever happens.
+    x = (0.5 + rng.uniform(-0.1, 0.1, (200, *shape))).astype("float32")
+    z = (x.reshape(200, -1) - 0.5) @ w
+    dual = np.linalg.norm(w, {"linf": 1, "l2": 2, "l1": np.inf}[norm])
+    # So that half of the examples can be broken.
+    eps = float(np.median(np.abs(z)) / dual)
+    attack = Square(eps=eps, norm=norm, queries=400, seed=0)
+    x_adv = to_numpy(attack(model, x, z > 0))
+    order = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
+    delta = (x_adv.astype("float64") - x).reshape(200, -1)
+    assert np.linalg.norm(delta, order, axis=1).max() <= eps * (1 + 1e-6)
+    assert x_adv.min() >= 0 and x_adv.max() <= 1
+    broken = (x_adv.reshape(200, -1) - 0.5) @ w * np.sign(z) < 0
+    assert not broken[np.abs(z) > eps * dual].any()
+    print(norm, shape, broken.mean())
+    assert broken[np.abs(z) < 0.9 * eps * dual].all()
+    np.testing.assert_array_equal(x_adv, attack(model, x, z > 0))
