@@ -24,21 +24,17 @@ def push_features(
 def move_features(
     delta: Tensor, eps: Tensor, norm: str, count: Tensor, draw: TensorSeed
 ) -> Tensor:
-    """Moves the distance that some features hold into others, in a random direction."""
-    inside, emptied = _some(delta, count, draw), _some(delta, count, draw)
+    """A step of so many features in a random direction, which may leave the ball.
 
-    def of_length_1(values: Tensor) -> Tensor:
-        return values / ops.maximum(length(values, norm), 1e-30)
-
-    def within(mask: Tensor, values: Tensor) -> Tensor:
-        return ops.where(mask, values, 0.0)
-
-    fresh = of_length_1(within(inside, random_direction(delta, norm, draw)))
-    new = of_length_1(fresh + of_length_1(within(inside, delta)))
-    # With what the bounds have cut off; in l2 the caller goes back to the sphere.
-    spare = ops.relu(eps - length(delta, norm))
-    held = length(within(inside | emptied, delta), norm)
-    return ops.where(inside, new * (spare + held), within(~emptied, delta))
+    The more features, the longer: in l2 as long as a random direction of all features
+    is in these. Moves as the windows', which empty some features into others, broke
+    less of linear models, in l2 and in l1.
+    """
+    direction = random_direction(delta, norm, draw)
+    direction = ops.where(_some(delta, count, draw), direction, 0.0)
+    direction = direction / ops.maximum(length(direction, norm), 1e-30)
+    share = ops.cast(count, "float32") / int(np.prod(delta.shape[1:]))
+    return delta + eps * ops.sqrt(share) * direction
 
 
 def _some(x: Tensor, count: Tensor, draw: TensorSeed) -> Tensor:

@@ -219,6 +219,5 @@ def test_square_without_windows_breaks_nearly_all_that_can_be_broken(shape, norm
     assert x_adv.min() >= 0 and x_adv.max() <= 1
     broken = (x_adv.reshape(200, -1) - 0.5) @ w * np.sign(z) < 0
     assert not broken[np.abs(z) > eps * dual].any()
-    print(norm, shape, broken.mean())
     assert broken[np.abs(z) < 0.9 * eps * dual].all()
     np.testing.assert_array_equal(x_adv, attack(model, x, z > 0))
