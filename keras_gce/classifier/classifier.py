@@ -61,8 +61,7 @@ class Classifier:
         compiled_loss: What the model was compiled with as its loss, or `None`.
         one_hot_labels: Whether the labels that the user has are one-hot, which a
             training loss of the user's own then gets too. Set by `check`.
-        image_shape: The shape of one image, `None` where a size is open; `None`: not
-            known yet. Set by `check`.
+        image_shape: The shape of one image; `None`: not known yet. Set by `check`.
         state: What the model is made of and compiled with, to be compared.
         nan_gradients: Whether input gradients are known to be NaN somewhere; attacks
             then look beside those places. Set by `evaluate`.
@@ -79,9 +78,8 @@ class Classifier:
         # A model of Keras has none before its first `compile`.
         self.compiled_loss = getattr(self.model, "loss", None)
         self._loss = TrainingLoss(self.compiled_loss, self.from_logits)
-        self.one_hot_labels = False
+        self.one_hot_labels = self.nan_gradients = False
         self.image_shape = self.input_shape
-        self.nan_gradients = False
 
     @classmethod
     def of(cls, model: "keras.Model | Classifier") -> "Classifier":
@@ -185,8 +183,7 @@ class Classifier:
                     f"model={self.name}, which fails with {one_line(error)}"
                 ) from error
             parts.append(np.asarray(z))
-        empty = np.zeros((0, self.num_classes), "float32")
-        return np.concatenate(parts or [empty])
+        return np.concatenate(parts or [np.zeros((0, self.num_classes), "float32")])
 
     def right(self, x: np.ndarray, y: np.ndarray, batch_size: int = 500) -> np.ndarray:
         """Returns a boolean array: which images get their class; never one of NaN."""
@@ -298,8 +295,7 @@ def logits_of(
     ...     [keras.Input((2,)), keras.layers.Dense(3, activation="softmax")]
     ... )
     >>> x = np.ones((4, 2), "float32")
-    >>> logits = logits_of(model)(x)
-    >>> np.allclose(keras.ops.softmax(logits), model(x))
+    >>> np.allclose(keras.ops.softmax(logits_of(model)(x)), model(x))
     True
 
     Args:
