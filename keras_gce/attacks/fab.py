@@ -16,6 +16,7 @@ from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
     of_class,
+    rounding,
     succeeds,
 )
 from keras_gce.attacks.serializable import serializable
@@ -140,12 +141,11 @@ def _walk(
         noise = geometry.random_direction(x, TensorSeed(seed, start))
         return ops.clip(x + eps / 2 * noise, low, high)
 
-    def clear(z: Tensor) -> Tensor:
-        # A lead that counts. Aimed at a lead of 0 the walk ends where rounding decides.
-        return 2e-5 * ops.max(ops.abs(z), axis=-1)
-
     def boundary(now: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns by how much a wrong class leads clearly, and the gradient of that."""
+        """Returns by how much a wrong class leads clearly, and the gradient of that.
+
+        Aimed at a lead of 0 the walk would end where rounding decides.
+        """
         if targets:
 
             def lead(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,7 @@ def _walk(
                 return of_class(target, z) - of_class(y, z), z
 
             gradient, value, z = gradient_of(classifier, lead, now, geometry.bounds)
-            return value - clear(z), gradient
+            return value - 2 * rounding(y, z), gradient
 
         def leads(v: Tensor) -> tuple[State, Tensor]:
             z = logits(v)
@@ -174,7 +174,7 @@ def _walk(
             nearest = ops.where(nearer, far, nearest)
             chosen = ops.where(nearer, value, chosen)
             steepest = choose(nearer, gradient, steepest)
-        return chosen - clear(z), steepest
+        return chosen - 2 * rounding(y, z), steepest
 
     def step(i: Tensor, state: State) -> tuple[State, Tensor]:
         best, least, now, x, y, wrong = state

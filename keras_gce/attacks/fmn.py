@@ -16,6 +16,7 @@ from keras_gce.attacks.objectives import (
     likeliest_wrong,
     margin,
     of_class,
+    rounding,
     succeeds,
 )
 from keras_gce.attacks.serializable import serializable
@@ -115,9 +116,9 @@ def _search(
     geometry, norm, targeted = attack.geometry, attack.norm, attack.targeted
     low, high = geometry.bounds
 
-    def to_boundary(gradient: Tensor, lead: Tensor, z: Tensor) -> Tensor:
+    def to_boundary(gradient: Tensor, lead: Tensor, y: Tensor, z: Tensor) -> Tensor:
         # To a lead that counts: at one of 0 rounding would decide.
-        missing = ops.abs(lead) + 2e-5 * ops.max(ops.abs(z), axis=-1)
+        missing = ops.abs(lead) + 2 * rounding(y, z)
         # The squares of a tiny gradient vanish.
         size = largest(gradient)
         steepness = ops.maximum(geometry.steepness(gradient / size), 1e-30)
@@ -149,7 +150,7 @@ def _search(
 
         gradient, lead, z = gradient_of(classifier, values, now, geometry.bounds)
         gradient = ops.nan_to_num(gradient)
-        flat = to_boundary(gradient, lead, z)
+        flat = to_boundary(gradient, lead, y, z)
         away = length(now - x, norm)
         won = succeeds(y, z, targeted)
         better = by_example(won, x) & (away < least)

@@ -18,6 +18,7 @@ __all__ = [
     "gradient_of",
     "objective",
     "off_the_spot",
+    "rounding",
     "succeeds",
 ]
 
@@ -48,12 +49,20 @@ def succeeds(y: Tensor, logits: Tensor, targeted: bool = False) -> Tensor:
     The lead has to be more than rounding, since what is won by a rounding error may be
     lost again where the images are looked at in another batch.
     """
-    lead = margin(y, logits)
-    clear = 1e-5 * ops.max(ops.abs(logits), axis=-1)
+    lead, clear = margin(y, logits), rounding(y, logits)
     finite = ops.all(ops.isfinite(logits), axis=-1)
     if targeted:
         return finite & (-lead > clear)
     return (lead > clear) | ~finite
+
+
+def rounding(y: Tensor, logits: Tensor) -> Tensor:
+    """Returns what of a lead may be rounding, by the size of the logits compared.
+
+    Of no others: a class that is masked by a logit of -1e9 says nothing of that.
+    """
+    true = of_class(y, logits)
+    return 1e-5 * ops.maximum(ops.abs(true), ops.abs(true + margin(y, logits)))
 
 
 def dlr(y: Tensor, logits: Tensor) -> Tensor:

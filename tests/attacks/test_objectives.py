@@ -8,7 +8,7 @@ from keras.ops import convert_to_numpy as to_numpy
 from networks import balanced, labelled
 
 from keras_gce import losses
-from keras_gce.attacks import APGD, APGDT, FGSM, PGD
+from keras_gce.attacks import APGD, APGDT, FAB, FGSM, FMN, PGD, Square
 from keras_gce.attacks.objectives import (
     dlr,
     likeliest_wrong,
@@ -16,6 +16,7 @@ from keras_gce.attacks.objectives import (
     targeted_dlr,
     targeted_margin,
 )
+from keras_gce.classifier import Classifier
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,30 @@ def test_attacks_called_directly_leave_places_without_a_gradient(attack):
         x_adv = to_numpy(attack(model, x, y))
         left[safe] = np.mean(to_numpy(model(x_adv)).argmax(-1) == y)
     assert left[True] < 0.7 and abs(left[False] - left[True]) <= 0.08
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(eps=0.3, steps=5, seed=0),
+        APGD(eps=0.3, steps=20, seed=0),
+        FAB(eps=0.3, steps=10, num_targets=2),
+        Square(eps=0.3, queries=50, seed=0),
+        FMN(norm="linf", steps=30),
+    ],
+    ids=lambda attack: attack.name,
+)
+def test_a_masked_class_hides_no_success(attack):
+    """A logit of -1e9, as of a class that is switched off, is no measure of a lead."""
+    plain = balanced(classes=3)
+    x, y = labelled(plain, 20)
+    value = keras.layers.Dense(4)
+    masked = keras.Sequential([plain, value])
+    value.set_weights([np.eye(3, 4), np.array([0, 0, 0, -1e9])])
+    before, after = (
+        to_numpy(attack.run(Classifier(model), x, y, stop_early=True))
+        for model in (plain, masked)
+    )
+    broken = [to_numpy(plain(x_adv)).argmax(-1) != y for x_adv in (before, after)]
+    assert broken[0].mean() > 0.5
+    assert broken[1].mean() >= broken[0].mean() - 0.1
