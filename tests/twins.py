@@ -168,3 +168,14 @@ def under_each(kinds, *some):
         pytest.param(kind, marks=pytest.mark.seam if kind in some else ())
         for kind in kinds
     ]
+
+
+def pairs_under_each(first, second):
+    """All pairs of two lists; under each backend as many as have every value once."""
+    count = max(len(first), len(second))
+    chosen = {(first[i % len(first)], second[i % len(second)]) for i in range(count)}
+    return [
+        pytest.param(a, b, marks=[pytest.mark.seam] if (a, b) in chosen else [])
+        for a in first
+        for b in second
+    ]

@@ -11,6 +11,7 @@ from equations import (
     soft_reference,
     to_numpy,
 )
+from twins import pairs_under_each
 
 from keras_gce.losses import (
     ComplementEntropy,
@@ -132,9 +133,10 @@ def test_what_torch_compiles(soft):
 
 
 @pytest.mark.integration
-@pytest.mark.seam
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("kind", ["smoothing", "mixup"])
+@pytest.mark.parametrize(
+    "kind,policy",
+    pairs_under_each(("smoothing", "mixup"), ("float32", "mixed_bfloat16")),
+)
 def test_fit_on_soft_labels(kind, policy):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)

@@ -13,6 +13,7 @@ from equations import (
     to_numpy,
 )
 from keras import ops
+from twins import pairs_under_each
 
 from keras_gce.losses import (
     GuidedComplementEntropy,
@@ -115,9 +116,9 @@ def test_soft_labels_are_the_expectation(kind, k, scale):
     np.testing.assert_allclose(loss, expected, atol=2e-5)
 
 
-@pytest.mark.seam
-@pytest.mark.parametrize("k", [3, 5, 1000])
-@pytest.mark.parametrize("kind", ["smoothing", "mixup", "teacher"])
+@pytest.mark.parametrize(
+    "kind,k", pairs_under_each(("smoothing", "mixup", "teacher"), (3, 5, 1000))
+)
 def test_gradient_under_soft_labels(kind, k):
     z, y = random_logits(k, 3, n=6)
     z[:3] += 10 * np.eye(k, dtype="float32")[y[:3]]
@@ -134,9 +135,10 @@ def test_gradient_under_soft_labels(kind, k):
         np.testing.assert_allclose(gradient[:, j], slope, atol=1e-5)
 
 
-@pytest.mark.seam
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("alpha", [0, 0.01, 1 / 3, 1])
+@pytest.mark.parametrize(
+    "dtype,alpha",
+    pairs_under_each(("float16", "bfloat16", "float32"), (0, 0.01, 1 / 3, 1)),
+)
 def test_value_and_gradient_are_finite_under_soft_labels(dtype, alpha):
     logits = [[1e4, -1e4, -1e4], [-1e4, 1e4, 1e4], [0, 1e4, -1e4], [-1e4] * 3]
     tiny = 6e-8  # the least float16
@@ -264,9 +266,9 @@ def test_what_is_no_distribution_is_refused(y):
         guided_complement_entropy([[0.2, 0.3, 0.5], y], [[0.2, 0.3, 0.5]] * 2)
 
 
-@pytest.mark.seam
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("k", [3, 10, 1000])
+@pytest.mark.parametrize(
+    "dtype,k", pairs_under_each(("float16", "bfloat16"), (3, 10, 1000))
+)
 def test_distributions_in_half_precision(dtype, k):
     z, y = random_logits(k, 2, n=20)
     y = soft_labels("smoothing", y, k)
