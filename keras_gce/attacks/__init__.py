@@ -4,6 +4,7 @@ from keras_gce.attacks.apgd import APGD, APGDT
 from keras_gce.attacks.autoattack import AutoAttack
 from keras_gce.attacks.base import Attack
 from keras_gce.attacks.black_box import RandomNoise, Transfer
+from keras_gce.attacks.bpda import straight_through
 from keras_gce.attacks.carlini_wagner import CarliniWagnerL2
 from keras_gce.attacks.fab import FAB
 from keras_gce.attacks.fmn import FMN
@@ -34,4 +35,5 @@ __all__ = [
     "Square",
     "Transfer",
     "logits_of",
+    "straight_through",
 ]

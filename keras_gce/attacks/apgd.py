@@ -10,8 +10,9 @@ from keras import ops
 from keras_gce import names
 from keras_gce.attacks.apgd_l1 import ascend_l1, schedule_l1
 from keras_gce.attacks.apgd_steps import ascend, schedule
+from keras_gce.attacks.averaging import averaged
 from keras_gce.attacks.ball import round_down
-from keras_gce.attacks.base import GRADIENT
+from keras_gce.attacks.eot import EOTAttack
 from keras_gce.attacks.in_ball import BallAttack, LossAttack
 from keras_gce.attacks.objectives import (
     gradient_of,
@@ -28,12 +29,11 @@ from keras_gce.errors import InputError
 __all__ = ["APGD", "APGDT"]
 
 
-class _AutoPGD(BallAttack):
+class _AutoPGD(EOTAttack, BallAttack):
     """Auto-PGD on what a child ascends, towards some wrong classes or away."""
 
     steps = 100
     restarts = 1
-    eot_iter = 1
     num_targets = 0
 
     norms = names.NORMS
@@ -52,26 +52,28 @@ class _AutoPGD(BallAttack):
         stop_early: bool = False,
     ) -> Tensor:
         """Perturbs checked images."""
+        stop_early = stop_early and not self.sampled  # See `EOTAttack`.
         targets = min(self.num_targets, classifier.num_classes - 1)
         looks = schedule_l1 if self.norm == "l1" else schedule
         return self.compiled(
             classifier,
-            functools.partial(_perturb, self, targets, self.eot_iter, stop_early),
+            functools.partial(_perturb, self, targets, stop_early),
             batch=(x, y),
-            key=(targets, self.eot_iter, stop_early),
+            key=(targets, bool(self.sampled), stop_early),
             settings={
                 "eps": round_down(self.reach),
                 "steps": np.int32(self.steps),
                 "restarts": np.int32(self.restarts),
                 **{n: np.int32(k) for n, k in looks(self.steps).items()},
                 "seed": self.draw_seed(seed),
+                **self.sampled,
             },
         )
 
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes it makes for an image."""
         targets = max(min(self.num_targets, num_classes - 1), 1)
-        return GRADIENT * self.steps * self.restarts * self.eot_iter * targets
+        return self.gradient_passes * self.steps * self.restarts * targets
 
     def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
         """Returns the function of labels, targets and logits."""
@@ -99,13 +101,11 @@ class APGD(_AutoPGD, LossAttack):
 
     Args:
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
-            listed here see `LossAttack`; the authors' losses are `"crossentropy"` and
-            `"dlr"`.
+            listed here see `LossAttack` and `EOTAttack`; the authors' losses are
+            `"crossentropy"` and `"dlr"`.
         steps: Number of steps, >= 1. Defaults to 100.
         restarts: Number of random starts, >= 1; of each example the first success is
             kept, or else the point of the greatest loss. Defaults to 1.
-        eot_iter: Passes over which each gradient is averaged, >= 1, for models whose
-            outputs are random (expectation over transformation). Defaults to 1.
 
     Raises:
         InputError: If an argument is not as described.
@@ -119,11 +119,6 @@ class APGD(_AutoPGD, LossAttack):
 
     steps: int = 100
     restarts: int = 1
-    eot_iter: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_integer("eot_iter", self.eot_iter, least=1)
 
     def _ascended(self, classifier: Classifier) -> Callable[..., Tensor]:
         loss = objective(self.loss, classifier)
@@ -187,11 +182,11 @@ class APGDT(_AutoPGD):
 def _perturb(
     attack: _AutoPGD,
     targets: int,
-    passes: int,
     stop_early: bool,
     classifier: Classifier,
     x: Tensor,
     y: Tensor,
+    eot_samples: Tensor | None = None,
     **settings: Tensor,
 ) -> Tensor:
     logits, loss = classifier.logits, attack._ascended(classifier)
@@ -203,22 +198,12 @@ def _perturb(
             z = logits(v)
             return sign * loss(y, target, z), z
 
-        def once() -> State:
-            return gradient_of(classifier, values, images, bounds)
-
-        if passes == 1:
-            return once()
-
-        def add(i: Tensor, gradient: Tensor, value: Tensor, _: Tensor) -> State:
-            more, another, z = once()
-            return i + 1, gradient + more / passes, value + another / passes, z
-
-        nothing = ops.zeros_like(y, dtype="float32")
-        state = (0, ops.zeros_like(images), nothing, ops.zeros_like(logits(images)))
-        return ops.while_loop(lambda i, *_: i < passes, add, state)[1:]
+        return gradient_of(classifier, values, images, bounds, eot_samples)
 
     wrong = ops.zeros_like(y)[:, None]
     if targets:
-        wrong = likeliest_wrong(y, logits(x), targets)
+        z = averaged(lambda: logits(x), eot_samples)
+        wrong = likeliest_wrong(y, z, targets)
     steps = ascend_l1 if attack.norm == "l1" else ascend
-    return steps(attack, gradient_at, stop_early, x, y, wrong, **settings)
+    goes_on = eot_samples is not None
+    return steps(attack, gradient_at, stop_early, goes_on, x, y, wrong, **settings)

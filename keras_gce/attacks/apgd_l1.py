@@ -39,6 +39,7 @@ def ascend_l1(
     attack: BallAttack,
     gradient_at: Callable[..., State],
     stop_early: bool,
+    goes_on: bool,
     x: Tensor,
     y: Tensor,
     wrong: Tensor,
@@ -60,6 +61,7 @@ def ascend_l1(
         attack: The attack, for its bounds and whether it is targeted.
         gradient_at: As for `ascend`, as are the arguments not listed here.
         stop_early: Whether an example ends at its first success.
+        goes_on: Whether, of several successes, that of the greatest loss is returned.
         x: Images of shape `(N, ...)`.
         y: Their classes, or targets, of shape `(N,)`.
         wrong: Classes of shape `(N, T)`.
@@ -109,6 +111,8 @@ def ascend_l1(
         # Outside the ball nothing counts.
         success = succeeds(y, z, attack.targeted) & last
         better = last & ~won & (success | (value > kept_value))
+        if goes_on:
+            better = better | (success & (value > kept_value))
         kept = choose(better, now, kept)
         kept_value = ops.where(better, value, kept_value)
         won = won | success

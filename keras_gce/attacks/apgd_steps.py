@@ -32,6 +32,7 @@ def ascend(
     attack: BallAttack,
     gradient_at: Callable[..., State],
     stop_early: bool,
+    goes_on: bool,
     x: Tensor,
     y: Tensor,
     wrong: Tensor,
@@ -50,6 +51,7 @@ def ascend(
         gradient_at: Function of images, labels and targets: the gradient of what is
             ascended, its values of shape `(N,)`, and the logits.
         stop_early: Whether an example ends at its first success.
+        goes_on: Whether, of several successes, that of the greatest loss is returned.
         x: Images of shape `(N, ...)`.
         y: Their classes, or targets, of shape `(N,)`.
         wrong: Classes towards which to go one after the other, of shape `(N, T)`.
@@ -89,6 +91,8 @@ def ascend(
         value = ops.nan_to_num(value)
         success = succeeds(y, z, attack.targeted)
         better = ~won & (success | (value > kept_value))
+        if goes_on:
+            better = better | (success & (value > kept_value))
         kept = choose(better, now, kept)
         kept_value = ops.where(better, value, kept_value)
         won = won | success

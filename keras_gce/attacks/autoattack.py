@@ -1,6 +1,7 @@
 """AutoAttack: the ensemble of attacks that needs no tuning."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from keras_gce.attacks.fab import FAB
 from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.attacks.serializable import serializable
 from keras_gce.attacks.square import Square
-from keras_gce.checks import Tensor
+from keras_gce.checks import Tensor, check_integer
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
 
@@ -33,8 +34,8 @@ class AutoAttack(BallAttack):
       schedule of 10,000. In l1 with 5 starts of APGD and 5 targets of APGD-T.
     - `"plus"`: APGD on cross-entropy and on the difference of logits ratio, and FAB,
       with 5 starts each; Square; APGD-T; FAB-T.
-    - `"rand"`, for models whose outputs are random: APGD on both losses, each gradient
-      averaged over 20 passes.
+    - `"rand"`, for models whose outputs are random: APGD on both losses, by default
+      with `eot_samples=20`.
 
     In `evaluate` each attack has a row of its own, which says what is left after it.
 
@@ -59,6 +60,8 @@ class AutoAttack(BallAttack):
         eps: Radius of the ball, in units of the images, >= 0. For the settings not
             listed here see `BallAttack`.
         version: `"standard"`, `"plus"` or `"rand"`. Defaults to `"standard"`.
+        eot_samples: That of its gradient attacks, >= 1, see `EOTAttack`. Defaults to
+            `None`: 20 in `"rand"`, as its authors have it, and 1 otherwise.
 
     Raises:
         InputError: If an argument is not as described.
@@ -70,6 +73,7 @@ class AutoAttack(BallAttack):
     """
 
     version: str = "standard"
+    eot_samples: int | None = None
 
     norms = names.NORMS
 
@@ -80,6 +84,8 @@ class AutoAttack(BallAttack):
                 f"`version` must be one of {', '.join(VERSIONS)}. "
                 f"Received: version={self.version!r}"
             )
+        if self.eot_samples is not None:
+            check_integer("eot_samples", self.eot_samples, least=1)
         if self.targeted:
             raise InputError(
                 "`targeted` must be False: AutoAttack chooses its targets itself. "
@@ -107,12 +113,19 @@ class AutoAttack(BallAttack):
     @property
     def attacks(self) -> tuple[Attack, ...]:
         """The attacks, in their order, on images of four classes or more."""
+        samples: dict[str, Any] = {"eot_samples": self.eot_samples or 1}
+        if self.version == "rand" and self.eot_samples is None:
+            samples = {"eot_samples": 20}
+        return tuple(
+            dataclasses.replace(attack, **samples if attack.needs_gradient else {})
+            for attack in self._one_pass
+        )
+
+    @property
+    def _one_pass(self) -> tuple[Attack, ...]:
         common = self.ball
         if self.version == "rand":
-            return tuple(
-                APGD(loss=loss, eot_iter=20, **common)
-                for loss in ("crossentropy", "dlr")
-            )
+            return tuple(APGD(loss=loss, **common) for loss in ("crossentropy", "dlr"))
         standard_l1 = self.version == "standard" and self.norm == "l1"
         targeted = (
             APGDT(num_targets=5 if standard_l1 else 9, **common),

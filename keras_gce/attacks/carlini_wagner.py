@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.attacks.base import GRADIENT
 from keras_gce.attacks.batch import choose
+from keras_gce.attacks.eot import EOTAttack
 from keras_gce.attacks.objectives import gradient_of, margin, succeeds
 from keras_gce.attacks.serializable import serializable
 from keras_gce.attacks.targets import TargetAttack
@@ -23,7 +23,7 @@ __all__ = ["CarliniWagnerL2"]
 
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CarliniWagnerL2(TargetAttack):
+class CarliniWagnerL2(EOTAttack, TargetAttack):
     """Carlini and Wagner's l2 attack: looks for the least distorted success.
 
     For each example it minimises, by Adam in a variable whose tanh is the image,
@@ -106,7 +106,7 @@ class CarliniWagnerL2(TargetAttack):
 
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes it makes for an image."""
-        each = GRADIENT * self.binary_search_steps * self.max_iterations
+        each = self.gradient_passes * self.binary_search_steps * self.max_iterations
         return each * (num_classes - 1 if self.target in ("best", "worst") else 1)
 
     def _minimise(
@@ -127,8 +127,9 @@ class CarliniWagnerL2(TargetAttack):
                 "learning_rate": np.float32(self.learning_rate),
                 "low": np.asarray(low, "float32"),
                 "high": np.asarray(high, "float32"),
+                **self.sampled,
             },
-            key=away,
+            key=(away, bool(self.sampled)),
         )
 
     def _all_targets(
@@ -161,6 +162,7 @@ def _perturb(
     low: Tensor,
     high: Tensor,
     away: bool,
+    eot_samples: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     axes = tuple(range(1, len(x.shape)))
     sign = -1.0 if away else 1.0
@@ -175,17 +177,20 @@ def _perturb(
         def step(i: Tensor, state: State) -> tuple[State, Tensor]:
             best, best_squared, found, w, m, v, x, classes, const, before = state
 
-            def values(w: Tensor) -> tuple[Tensor, State]:
+            def squared_of(x_adv: Tensor) -> Tensor:
+                return ops.sum(ops.square((x_adv - x) / span), axis=axes)
+
+            def values(w: Tensor) -> tuple[Tensor, Tensor]:
                 x_adv = image(w)
                 z = classifier.logits(x_adv)
-                squared = ops.sum(ops.square((x_adv - x) / span), axis=axes)
                 lead = -sign * margin(classes, z)
-                value = squared + const * ops.relu(confidence - lead)
-                return value, (x_adv, squared, lead, z)
+                value = squared_of(x_adv) + const * ops.relu(confidence - lead)
+                return value, z
 
-            gradient, value, (x_adv, squared, lead, z) = gradient_of(
-                classifier, values, w
-            )
+            gradient, value, z = gradient_of(classifier, values, w, samples=eot_samples)
+            # Not from those passes: the mean of equal images is rounded.
+            x_adv = image(w)
+            squared, lead = squared_of(x_adv), -sign * margin(classes, z)
             gradient = ops.nan_to_num(gradient)
             success = succeeds(classes, z, targeted=not away)
             success = success & ((lead >= confidence) | ops.isnan(lead))
@@ -235,7 +240,7 @@ def _perturb(
     zeros = ops.zeros_like(x[(slice(None), *(0 for _ in axes))])
     infinite = zeros + np.inf
     state = (0, zeros, infinite, zeros + initial_const, x, infinite)
-    *_, best, best_squared = ops.while_loop(
+    *_, best, best_squared = backend.while_loop(
         lambda k, *_: k < search_steps, search, state
     )
     return best, best_squared

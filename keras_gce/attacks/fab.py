@@ -7,9 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend, names
+from keras_gce.attacks.averaging import averaged
 from keras_gce.attacks.ball import TensorSeed, largest, round_down
-from keras_gce.attacks.base import GRADIENT
 from keras_gce.attacks.batch import by_example, choose
+from keras_gce.attacks.eot import EOTAttack
 from keras_gce.attacks.geometry import Geometry
 from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.attacks.objectives import (
@@ -33,7 +34,7 @@ BIAS, OVERSHOOT, STEP_BACK = 0.1, 1.05, 0.9
 
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FAB(BallAttack):
+class FAB(EOTAttack, BallAttack):
     """Fast adaptive boundary attack: looks for the least distorted success.
 
     Each step takes the boundary between two classes as flat, moves to it by the
@@ -108,8 +109,9 @@ class FAB(BallAttack):
                 "steps": np.int32(self.steps),
                 "restarts": np.int32(self.restarts),
                 "seed": self.draw_seed(seed),
+                **self.sampled,
             },
-            key=(targets, stop_early),
+            key=(targets, bool(self.sampled), stop_early),
         )
 
     def passes(self, features: int, num_classes: int) -> float:
@@ -117,7 +119,7 @@ class FAB(BallAttack):
         gradients = num_classes
         if self.num_targets is not None:
             gradients = min(self.num_targets, num_classes - 1)
-        return GRADIENT * self.steps * self.restarts * gradients
+        return self.gradient_passes * self.steps * self.restarts * gradients
 
 
 def _walk(
@@ -131,6 +133,7 @@ def _walk(
     steps: Tensor,
     restarts: Tensor,
     seed: Tensor,
+    eot_samples: Tensor | None = None,
 ) -> Tensor:
     logits = classifier.logits
     axes = tuple(range(1, len(x.shape)))
@@ -152,7 +155,9 @@ def _walk(
                 z = logits(v)
                 return of_class(target, z) - of_class(y, z), z
 
-            gradient, value, z = gradient_of(classifier, lead, now, geometry.bounds)
+            gradient, value, z = gradient_of(
+                classifier, lead, now, geometry.bounds, eot_samples
+            )
             return value - 2 * rounding(y, z), gradient
 
         def leads(v: Tensor) -> tuple[State, Tensor]:
@@ -160,7 +165,9 @@ def _walk(
             true = of_class(y, z)
             return tuple(z[:, k] - true for k in range(z.shape[-1])), z
 
-        gradients, values, z = gradient_of(classifier, leads, now, geometry.bounds)
+        gradients, values, z = gradient_of(
+            classifier, leads, now, geometry.bounds, eot_samples
+        )
         nearest = None
         for k, (gradient, value) in enumerate(zip(gradients, values, strict=True)):
             size = largest(gradient)
@@ -209,7 +216,7 @@ def _walk(
         now = ops.clip(now + (x + OVERSHOOT * there_from_x) * bias, low, high)
         now = geometry.pinned(now, x)
 
-        z = logits(now)
+        z = averaged(lambda: logits(now), eot_samples)
         won = succeeds(y, z)
         away = ops.reshape(geometry.length(now - x), (-1,))
         better = won & (away < least)
@@ -221,7 +228,8 @@ def _walk(
 
     wrong = ops.zeros_like(y)[:, None]
     if targets:
-        wrong = likeliest_wrong(y, logits(x), targets)
+        z = averaged(lambda: logits(x), eot_samples)
+        wrong = likeliest_wrong(y, z, targets)
     least = ops.zeros_like(y, dtype="float32") + np.inf
     best, least = backend.while_active(
         step,

@@ -8,9 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend, names
+from keras_gce.attacks.averaging import averaged
 from keras_gce.attacks.ball import largest, length, normalize
-from keras_gce.attacks.base import GRADIENT, Attack
 from keras_gce.attacks.batch import by_example, choose
+from keras_gce.attacks.eot import EOTAttack
 from keras_gce.attacks.objectives import (
     gradient_of,
     likeliest_wrong,
@@ -35,7 +36,7 @@ MOST = 9
 
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FMN(Attack):
+class FMN(EOTAttack):
     """Fast minimum-norm attack: looks for the least distance that breaks each example.
 
     Each step ascends the margin, of length 1 of the bounds' range at first and 0.01 at
@@ -91,14 +92,15 @@ class FMN(Attack):
             classifier,
             functools.partial(_search, self, looks),
             batch=(x, y),
-            settings={"steps": np.int32(self.steps)},
-            key=looks,
+            settings={"steps": np.int32(self.steps), **self.sampled},
+            key=(looks, bool(self.sampled)),
         )
 
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes it makes for an image."""
         looks = self._looks(num_classes)
-        return GRADIENT * (looks + 2 * self.steps if looks else self.steps)
+        steps = looks + 2 * self.steps if looks else self.steps
+        return self.gradient_passes * steps
 
     def _looks(self, num_classes: int) -> int:
         """Returns how many classes are looked at; of one there is no choice."""
@@ -112,6 +114,7 @@ def _search(
     x: Tensor,
     y: Tensor,
     steps: Tensor,
+    eot_samples: Tensor | None = None,
 ) -> Tensor:
     geometry, norm, targeted = attack.geometry, attack.norm, attack.targeted
     low, high = geometry.bounds
@@ -148,7 +151,9 @@ def _search(
             of_target = of_class(target, z) - of_class(y, z)
             return ops.where(looking | towards_one, of_target, margin(y, z)), z
 
-        gradient, lead, z = gradient_of(classifier, values, now, geometry.bounds)
+        gradient, lead, z = gradient_of(
+            classifier, values, now, geometry.bounds, eot_samples
+        )
         gradient = ops.nan_to_num(gradient)
         flat = to_boundary(gradient, lead, y, z)
         away = length(now - x, norm)
@@ -178,7 +183,8 @@ def _search(
 
     wrong = ops.zeros_like(y)[:, None]
     if looks:
-        wrong = likeliest_wrong(y, classifier.logits(x), looks)
+        z = averaged(lambda: classifier.logits(x), eot_samples)
+        wrong = likeliest_wrong(y, z, looks)
     nowhere = length(ops.zeros_like(x), norm)
     state = (x, nowhere + np.inf, x, nowhere, nowhere + np.inf, wrong[:, 0])
     rounds = looks + 2 * steps if looks else steps

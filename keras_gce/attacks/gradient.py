@@ -9,16 +9,12 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
+from keras_gce.attacks.averaging import averaged
 from keras_gce.attacks.ball import TensorSeed, over_mean, round_down
-from keras_gce.attacks.base import GRADIENT
 from keras_gce.attacks.batch import choose
+from keras_gce.attacks.eot import EOTAttack
 from keras_gce.attacks.in_ball import LossAttack
-from keras_gce.attacks.objectives import (
-    gradient_of,
-    objective,
-    off_the_spot,
-    succeeds,
-)
+from keras_gce.attacks.objectives import gradient_of, objective, off_the_spot, succeeds
 from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
@@ -28,7 +24,7 @@ __all__ = ["BIM", "FGSM", "MIM", "PGD"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _GradientAttack(LossAttack):
+class _GradientAttack(EOTAttack, LossAttack):
     """Steps along the gradient, each followed by a return into the ball.
 
     What a case does not let the caller choose is fixed here: FGSM is one full step from
@@ -66,18 +62,20 @@ class _GradientAttack(LossAttack):
         stop_early: bool = False,
     ) -> Tensor:
         """Perturbs checked images."""
+        stop_early = stop_early and not self.sampled  # See `EOTAttack`.
+        starts = (self.random_start, self.restarts, self.decay)
         return self.compiled(
             classifier,
             functools.partial(self.perturb, stop_early=stop_early),
             batch=(x, y),
             settings=self.settings(self.draw_seed(seed)),
-            key=(self.random_start, self.restarts, self.decay, stop_early),
+            key=(*starts, bool(self.sampled), stop_early),
             jit_compile=False if stop_early else self.jit_compile,
         )
 
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes it makes for an image."""
-        return GRADIENT * self.steps * self.restarts
+        return self.gradient_passes * self.steps * self.restarts
 
     def settings(self, seed: int) -> dict[str, Any]:
         """Returns the numbers that `perturb` takes, of the attack and a seed."""
@@ -89,6 +87,7 @@ class _GradientAttack(LossAttack):
             "step_size": np.float32(step_size),
             "steps": np.int32(self.steps),
             "seed": seed,
+            **self.sampled,
         }
 
     def perturb(
@@ -100,6 +99,7 @@ class _GradientAttack(LossAttack):
         step_size: Tensor,
         steps: Tensor,
         seed: Tensor,
+        eot_samples: Tensor | None = None,
         stop_early: bool = False,
         training: bool = False,
     ) -> Tensor:
@@ -113,6 +113,7 @@ class _GradientAttack(LossAttack):
             step_size: Length of a step, a float32 scalar.
             steps: Number of steps, an int32 scalar.
             seed: Integers of shape `(2,)`.
+            eot_samples: Passes for a gradient, an int32 scalar; `None`: one.
             stop_early: Whether an example ends at its first success. Defaults to
                 `False`.
             training: Whether the model is seen in training mode. Defaults to `False`.
@@ -140,7 +141,7 @@ class _GradientAttack(LossAttack):
             x_adv: Tensor, momentum: Tensor, x: Tensor, y: Tensor, limits: State
         ) -> State:
             gradient, _, z = gradient_of(
-                classifier, lambda v: values(v, y), x_adv, geometry.bounds
+                classifier, lambda v: values(v, y), x_adv, geometry.bounds, eot_samples
             )
             here, gradient = off_the_spot(x_adv, gradient, geometry.bounds)
             if decay is not None:
@@ -188,7 +189,7 @@ class _GradientAttack(LossAttack):
                 return (i + 1, x_adv, momentum) if rest else (i + 1, x_adv)
 
             state = (0, start(r, x, limits), *rest)
-            return ops.while_loop(lambda i, *_: i < steps, body, state)[1]
+            return backend.while_loop(lambda i, *_: i < steps, body, state)[1]
 
         if restarts == 1:
             return restart(0)
@@ -197,7 +198,7 @@ class _GradientAttack(LossAttack):
             r: Tensor, best: Tensor, best_value: Tensor, best_success: Tensor
         ) -> State:
             x_adv = restart(r)
-            value, z = values(x_adv, y)
+            value, z = averaged(lambda: values(x_adv, y), eot_samples)
             won = succeeds(y, z, self.targeted)
             better = (won & ~best_success) | (
                 ops.equal(won, best_success) & (value > best_value)
@@ -207,7 +208,7 @@ class _GradientAttack(LossAttack):
 
         least = ops.zeros_like(y, dtype="float32") - np.inf
         state = (0, x, least, ops.zeros_like(y, dtype="bool"))
-        return ops.while_loop(lambda r, *_: r < restarts, again, state)[1]
+        return backend.while_loop(lambda r, *_: r < restarts, again, state)[1]
 
 
 @serializable

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.ball import rescale
-from keras_gce.attacks.base import GRADIENT
+from keras_gce.attacks.eot import EOTAttack
 from keras_gce.attacks.objectives import gradient_of
 from keras_gce.attacks.serializable import serializable
 from keras_gce.attacks.targets import TargetAttack
@@ -25,7 +25,7 @@ BLOCK = 32
 
 @serializable
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JSMA(TargetAttack):
+class JSMA(EOTAttack, TargetAttack):
     """Jacobian-based saliency map attack: changes as few features as it can.
 
     At each iteration the pair of features (p, q) of the greatest saliency
@@ -116,12 +116,14 @@ class JSMA(TargetAttack):
                 "max_iterations": np.int32(self._iterations(int(np.prod(x.shape[1:])))),
                 "low": np.asarray(low, "float32"),
                 "high": np.asarray(high, "float32"),
+                **self.sampled,
             },
+            key=bool(self.sampled),
         )
 
     def passes(self, features: int, num_classes: int) -> float:
         """Returns about how many forward passes it makes for an image."""
-        return 2 * GRADIENT * self._iterations(features)
+        return 2 * self.gradient_passes * self._iterations(features)
 
 
 def _perturb(
@@ -132,6 +134,7 @@ def _perturb(
     max_iterations: Tensor,
     low: Tensor,
     high: Tensor,
+    eot_samples: Tensor | None = None,
 ) -> Tensor:
     shape, features = x.shape[1:], int(np.prod(x.shape[1:]))
     sign = ops.sign(ops.max(theta))
@@ -147,7 +150,7 @@ def _perturb(
         x, target, allowed = state
         is_target = ops.one_hot(target, classifier.num_classes, dtype="bool")
         (a, b), _, z = gradient_of(
-            classifier, lambda v: values(v, is_target), x, (low, high)
+            classifier, lambda v: values(v, is_target), x, (low, high), eot_samples
         )
         # What a share of the range brings, where ranges differ.
         a, b = (ops.nan_to_num(g) * (high - low) for g in (a, b))

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
+from keras_gce.attacks.averaging import averaged
 from keras_gce.checks import Tensor
 from keras_gce.classifier import Classifier
 from keras_gce.errors import InputError
@@ -173,19 +174,30 @@ def gradient_of(
     fn: Callable[[Tensor], tuple[Any, Any]],
     x: Tensor,
     bounds: tuple[float, float] | None = None,
+    samples: Tensor | None = None,
 ) -> tuple[Any, Any, Any]:
-    """Computes gradients as `backend.gradient_of`, also where they are NaN.
+    """Computes gradients as `backend.gradient_of`, also where they are NaN or random.
 
-    Of a model whose gradient is known to be NaN somewhere (`where` passes NaN from the
-    branch not taken), the missing features get the gradient of a point a little further
-    inside.
+    All that is returned is the mean of so many passes. Of a model whose gradient is
+    known to be NaN somewhere (`where` passes NaN from the branch not taken), the
+    missing features get the gradient of a point a little further inside.
 
     Args:
         classifier: The `Classifier` of the model.
         fn: As for `backend.gradient_of`.
         x: Tensor of shape `(N, ...)`.
         bounds: The least and the greatest value of a pixel; `None`: of no limit.
+        samples: Number of passes, an integer tensor; `None`: one.
     """
+    return averaged(lambda: _one_gradient(classifier, fn, x, bounds), samples)
+
+
+def _one_gradient(
+    classifier: Classifier,
+    fn: Callable[[Tensor], tuple[Any, Any]],
+    x: Tensor,
+    bounds: tuple[float, float] | None,
+) -> tuple[Any, Any, Any]:
     results = backend.gradient_of(fn, x)
     if not classifier.nan_gradients:
         return results

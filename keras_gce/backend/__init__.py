@@ -2,8 +2,8 @@
 
 Everything else is written on `keras.ops` and `keras.random`. What those cannot
 say is here, once for each backend: the gradient with respect to an input, the
-compilation of a function of a model, a loop that decided examples leave, and a loop
-of train steps.
+compilation of a function of a model, loops that decided examples leave and in which a
+model draws random numbers, a function of arrays, and a loop of train steps.
 """
 
 import keras
@@ -29,7 +29,9 @@ accelerators = _seam.accelerators
 eagerly = _seam.eagerly
 gradient_of = _seam.gradient_of
 normal = _seam.normal
+numpy_function = _seam.numpy_function
 on_host = _seam.on_host
+own_draws = _seam.own_draws
 replica_id = _seam.replica_id
 run_compiled = _seam.run_compiled
 second_update = _seam.second_update
@@ -39,13 +41,16 @@ trace_count = _seam.trace_count
 training_loop = _seam.training_loop
 uniform = _seam.uniform
 while_active = _seam.while_active
+while_loop = _seam.while_loop
 
 __all__ = [
     "accelerators",
     "eagerly",
     "gradient_of",
     "normal",
+    "numpy_function",
     "on_host",
+    "own_draws",
     "replica_id",
     "run_compiled",
     "second_update",
@@ -55,4 +60,5 @@ __all__ = [
     "training_loop",
     "uniform",
     "while_active",
+    "while_loop",
 ]

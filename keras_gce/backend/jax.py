@@ -10,17 +10,19 @@ import keras
 import numpy as np
 
 from keras_gce.backend.compiled import compiled_for, functions_of
+from keras_gce.backend.jax_draws import Draws, own_draws, seeds_of, while_loop
 from keras_gce.backend.jax_loops import Compiled, while_active
 from keras_gce.backend.tensorflow_seeds import seeded
 from keras_gce.checks import State, Tensor
-from keras_gce.errors import InputError
 
 __all__ = [
     "accelerators",
     "eagerly",
     "gradient_of",
     "normal",
+    "numpy_function",
     "on_host",
+    "own_draws",
     "replica_id",
     "run_compiled",
     "second_update",
@@ -30,6 +32,7 @@ __all__ = [
     "training_loop",
     "uniform",
     "while_active",
+    "while_loop",
 ]
 
 
@@ -66,6 +69,9 @@ def run_compiled(
     fixed shapes, and always with XLA: batches are filled up with copies of their last
     example, to few sizes, and the loops of `while_active` run from the host; see
     `Compiled`. `fn` returns tensors with the examples along the first axis.
+
+    A model's generators of random numbers have moved on afterwards, as they have after
+    Keras's `predict`.
     """
     del jit_compile
     settings = {name: jnp.asarray(value) for name, value in settings.items()}
@@ -79,36 +85,24 @@ def run_compiled(
         ) -> Any:
             classifier = again()
             model = classifier.model
-            with _weights(model, weights) as scope:
+            with _weights(model, weights) as draws:
                 results = fn(classifier, *batch, **settings)
-            _refuse_random(model, scope, weights)
+            program.draws |= draws.any
             return results
 
-        functions[key] = Compiled(compiled)
+        program = functions[key] = Compiled(compiled)
     weights = [variable.value for variable in model.variables]
-    return functions[key](weights, batch, settings)
+    results = functions[key](weights, batch, settings)
+    if functions[key].draws:
+        for variable in seeds_of(model):
+            variable.assign(variable.value + np.array([0, 1], variable.dtype))
+    return results
 
 
-def _refuse_random(
-    model: keras.Model, scope: keras.StatelessScope, weights: Sequence[Tensor]
-) -> None:
-    # A compiled loop would draw the same numbers in each round, and averaging over
-    # them, as attacks on such models do, would average nothing.
-    for variable, value in zip(model.variables, weights, strict=True):
-        is_seed = "seed_generator_state" in variable.path
-        if is_seed and scope.get_current_value(variable) is not value:
-            raise InputError(
-                "`model` must give the same output twice under JAX. Received: "
-                f"model={model.name}, which draws random numbers; evaluate it under "
-                "KERAS_BACKEND=tensorflow or torch"
-            )
-
-
-def _weights(model: keras.Model, weights: Sequence[Tensor]) -> keras.StatelessScope:
+def _weights(model: keras.Model, weights: Sequence[Tensor]) -> Draws:
     """In this scope the model's variables are `weights`, and none of them changes."""
-    return keras.StatelessScope(
-        state_mapping=list(zip(model.variables, weights, strict=True))
-    )
+    mapping = list(zip(model.variables, weights, strict=True))
+    return Draws(keras.StatelessScope(state_mapping=mapping))
 
 
 def uniform(shape: Sequence[Any], seed: Tensor) -> Tensor:
@@ -119,6 +113,17 @@ def uniform(shape: Sequence[Any], seed: Tensor) -> Tensor:
 def normal(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws numbers; the arguments and results are those of the TensorFlow seam's."""
     return jax.random.normal(seed.astype("uint32"), shape)
+
+
+def numpy_function(fn: Callable[[np.ndarray], np.ndarray], x: Tensor) -> Tensor:
+    """Computes a function of arrays; see the TensorFlow seam's.
+
+    A function that draws random numbers may draw once for several passes.
+    """
+    result = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.pure_callback(
+        lambda value: fn(np.asarray(value)), result, x, vmap_method="sequential"
+    )
 
 
 def on_host(value: Tensor) -> Tensor:
@@ -133,7 +138,7 @@ def eagerly() -> AbstractContextManager[Any]:
 
 def state_scope(model: keras.Model, state: Any) -> AbstractContextManager[Any]:
     """Returns a scope in which the model's variables are those of a train step."""
-    return keras.StatelessScope(state_mapping=_mapping(model, state))
+    return Draws(keras.StatelessScope(state_mapping=_mapping(model, state)))
 
 
 def _mapping(model: keras.Model, state: Any) -> list[tuple[keras.Variable, Tensor]]:

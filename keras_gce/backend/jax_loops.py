@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
+from keras_gce.backend.jax_draws import in_round
 from keras_gce.checks import State, Tensor
 
 __all__ = ["Compiled", "while_active"]
@@ -88,7 +89,8 @@ def while_active(
 
     def body(carry: State) -> State:
         i, active, results, state = carry
-        state, done = step(i, state)
+        with in_round(i):
+            state, done = step(i, state)
         results = tuple(
             jnp.where(active.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
             for new, old in zip(state, results, strict=False)
@@ -125,6 +127,9 @@ class Compiled:
     Args:
         fn: Callable `(weights, batch, settings)` that returns tensors with the examples
             along the first axis.
+
+    Attributes:
+        draws: Whether its model draws random numbers, as `fn` has found.
     """
 
     def __init__(self, fn: Callable[[Any, State, Any], Any]) -> None:
@@ -150,6 +155,7 @@ class Compiled:
             return traced(_Part(ended, carry, stop), weights, batch, settings)[0]
 
         self._outside, self._stretch = jax.jit(outside), jax.jit(stretch)
+        self.draws = False
         self._most = 0
         self._has_loops = False
 

@@ -4,13 +4,15 @@ import contextlib
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_gce.backend.compiled import compiled_for, functions_of
-from keras_gce.backend.tensorflow_loops import while_active
+from keras_gce.backend.tensorflow_loops import while_active, while_loop
 from keras_gce.backend.tensorflow_seeds import seeded
 from keras_gce.checks import State, Tensor
 
@@ -19,7 +21,9 @@ __all__ = [
     "eagerly",
     "gradient_of",
     "normal",
+    "numpy_function",
     "on_host",
+    "own_draws",
     "replica_id",
     "run_compiled",
     "second_update",
@@ -29,7 +33,12 @@ __all__ = [
     "training_loop",
     "uniform",
     "while_active",
+    "while_loop",
 ]
+
+
+# The functions of arrays that were met while a function was traced.
+_CALLS_HOST: ContextVar[list[Any] | None] = ContextVar("_CALLS_HOST", default=None)
 
 
 def gradient_of(
@@ -109,12 +118,18 @@ def run_compiled(
     key = (key, jit_compile, signature[0])
     if key not in functions:
         again = classifier.weakly()
-        functions[key] = tf.function(
+        traced = functools.partial(
+            tf.function,
             lambda batch, settings: fn(again(), *batch, **settings),
             input_signature=signature,
-            jit_compile=jit_compile,
             autograph=False,
-        ).get_concrete_function()
+        )
+        calls_host = _CALLS_HOST.set([])
+        function = traced(jit_compile=jit_compile).get_concrete_function()
+        if jit_compile and _CALLS_HOST.get():  # What XLA can't do.
+            function = traced(jit_compile=False).get_concrete_function()
+        _CALLS_HOST.reset(calls_host)
+        functions[key] = function
     if not jit_compile:
         return functions[key](batch, settings)
     # XLA compiles for fixed shapes: there would be a program for each batch size.
@@ -148,6 +163,32 @@ def uniform(shape: Sequence[Any], seed: Tensor) -> Tensor:
 def normal(shape: Sequence[Any], seed: Tensor) -> Tensor:
     """Draws float32 numbers of mean 0 and deviation 1, as `uniform` does."""
     return tf.random.stateless_normal(shape, seed)
+
+
+def own_draws(model: keras.Model) -> AbstractContextManager[Any]:
+    """Returns a scope for one pass of a model, whose random numbers are its own.
+
+    Here the model's generators move on by themselves, in a compiled loop too.
+    """
+    return contextlib.nullcontext()
+
+
+def numpy_function(fn: Callable[[np.ndarray], np.ndarray], x: Tensor) -> Tensor:
+    """Computes a function of arrays, on the host, also within compiled code.
+
+    Args:
+        fn: Callable of an array that returns one of its shape and type.
+        x: Tensor.
+
+    Returns:
+        A tensor of `x`'s shape and type, which has no gradient.
+    """
+    met = _CALLS_HOST.get()
+    if met is not None:
+        met.append(fn)
+    value = tf.numpy_function(fn, [x], x.dtype)
+    value.set_shape(x.shape)
+    return value
 
 
 def on_host(value: Tensor) -> Tensor:

@@ -2,11 +2,31 @@
 
 from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 
 from keras_gce.checks import State, Tensor
 
-__all__ = ["while_active"]
+__all__ = ["while_active", "while_loop"]
+
+
+def while_loop(
+    cond: Callable[..., Tensor], body: Callable[..., State], state: State
+) -> State:
+    """Repeats `body` while `cond` holds; in each round a model draws anew.
+
+    `keras.ops.while_loop` under JAX gives a random model the same numbers each time.
+
+    Args:
+        cond: Callable of the state that says whether to go on.
+        body: Callable of the state that returns the next one.
+        state: Tuple of tensors, the first of which numbers the rounds.
+
+    Returns:
+        The last state.
+    """
+    results: State = keras.ops.while_loop(cond, body, state)
+    return results
 
 
 def while_active(

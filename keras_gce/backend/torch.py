@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 
 from keras_gce.backend import tensorflow_seeds
@@ -16,7 +17,9 @@ __all__ = [
     "eagerly",
     "gradient_of",
     "normal",
+    "numpy_function",
     "on_host",
+    "own_draws",
     "replica_id",
     "run_compiled",
     "second_update",
@@ -26,6 +29,7 @@ __all__ = [
     "training_loop",
     "uniform",
     "while_active",
+    "while_loop",
 ]
 
 
@@ -111,6 +115,18 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def own_draws(model: keras.Model) -> AbstractContextManager[Any]:
+    """Returns a scope for one pass: the model's generators move on by themselves."""
+    return contextlib.nullcontext()
+
+
+def numpy_function(fn: Callable[[np.ndarray], np.ndarray], x: Tensor) -> Tensor:
+    """Computes a function of arrays; see the TensorFlow seam's."""
+    if x.device.type == "meta":  # On which Keras finds out shapes.
+        return torch.empty_like(x)
+    return torch.as_tensor(fn(x.detach().cpu().numpy()), device=x.device)
+
+
 def on_host(value: Tensor) -> Tensor:
     """Returns an array as the tensor that attacks return: on the CPU, as theirs are."""
     return torch.as_tensor(value, device="cpu")
@@ -182,6 +198,14 @@ def replica_id() -> Any:
 def trace_count(model: keras.Model) -> int:
     """Returns how many functions were traced for `model`: none is."""
     return 0
+
+
+def while_loop(
+    cond: Callable[..., Tensor], body: Callable[..., State], state: State
+) -> State:
+    """Repeats `body`; the arguments and results are those of the TensorFlow seam's."""
+    results: State = keras.ops.while_loop(cond, body, state)
+    return results
 
 
 def while_active(

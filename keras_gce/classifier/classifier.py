@@ -138,15 +138,15 @@ class Classifier:
         Returns:
             A float32 tensor of shape `(N, K)`.
         """
-        before = self._ending.before
-        z = self.model(x, training=training) if before is None else before(x, training)
-        return as_logits(tree.flatten(z)[0])
+        return as_logits(tree.flatten(self._run(self._ending.before, x, training))[0])
 
     def outputs(self, x: Tensor, training: bool | None = False) -> Any:
         """Computes the model's own output, past the cast of an integer `Input`."""
-        if self._ending.whole is None:
-            return self.model(x, training=training)
-        return self._ending.whole(x, training)
+        return self._run(self._ending.whole, x, training)
+
+    def _run(self, part: Any, x: Tensor, training: bool | None) -> Any:
+        with backend.own_draws(self.model):
+            return (part or self.model)(x, training=training)
 
     def log_probabilities(self, output: Any) -> Tensor:
         """Returns the logarithms of the probabilities that the model's output means.

@@ -28,7 +28,7 @@ USUAL_L1 = ("apgd", "noise", "autoattack")
 # Radii of the page's curves, in the greatest eps.
 RADII = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1, 3 / 2)
 # What an attack's own default decides where it isn't given.
-SETTINGS = ("steps", "step_size", "restarts", "queries", "seed")
+SETTINGS = ("steps", "step_size", "restarts", "queries", "eot_samples", "seed")
 
 
 def add_attacks(parser: options.Parser) -> None:
@@ -75,6 +75,12 @@ def add_attacks(parser: options.Parser) -> None:
     )
     parser.add_argument(
         "--queries", type=options.count, help="queries of square and hopskipjump"
+    )
+    parser.add_argument(
+        "--eot-samples",
+        type=options.count,
+        help="passes over which each gradient is averaged, of a model that draws "
+        'random numbers; AutoAttack is its "rand" version with more than one',
     )
     parser.add_argument(
         "--seed", type=options.seed, help="decides what is random; without it 0"
@@ -160,7 +166,10 @@ def _kind(
         return CleverHansAttack, {"attack": name, **ball}
     kind = getattr(attacks, names.ATTACKS[name])
     own = {field.name for field in dataclasses.fields(kind)}
-    return kind, {name: value for name, value in ball.items() if name in own}
+    settings = {name: value for name, value in ball.items() if name in own}
+    if name == "autoattack" and (args.eot_samples or 1) > 1:
+        settings["version"] = "rand"
+    return kind, settings
 
 
 def curve_attack(
@@ -173,7 +182,8 @@ def curve_attack(
     from keras_gce.evaluation.own_attack import own_attack
 
     eps = max(args.eps) if eps is None else eps
-    return own_attack(eps, args.norm, args.bounds, seed=seed)
+    attack = own_attack(eps, args.norm, args.bounds, seed=seed)
+    return dataclasses.replace(attack, eot_samples=args.eot_samples or 1)
 
 
 def radii_of(eps: Sequence[float]) -> list[float]:

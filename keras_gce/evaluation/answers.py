@@ -46,7 +46,8 @@ def answer_checks(
             },
             RANDOMISED,
             "Passes over the same images differ by {value:.1g} of the logits: the "
-            'model is random. Run AutoAttack(version="rand").',
+            "model is random, and so is the gradient of one pass. Run attacks with "
+            'eot_samples=20, and AutoAttack(version="rand").',
             CROCE,
         ),
         flag_of(

@@ -198,7 +198,7 @@ def test_wrong_input():
         ({"eps": -0.1}, "eps=-0.1"),
         ({"loss": "hinge"}, "loss='hinge'"),
         ({"norm": "l7"}, "norm=l7"),
-        ({"eot_iter": 0}, "eot_iter=0"),
+        ({"eot_samples": 0}, "eot_samples=0"),
     ):
         with pytest.raises(InputError, match=received):
             APGD(**{"eps": 0.1} | settings)

@@ -44,9 +44,6 @@ class Short(AutoAttack):
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="random models are refused under JAX"
-)
 @pytest.mark.seam
 def test_random_outputs_need_averaged_gradients(xe_model, images):
     class Noise(keras.layers.Layer):
@@ -61,7 +58,7 @@ def test_random_outputs_need_averaged_gradients(xe_model, images):
     model = keras.Sequential([keras.Input(x.shape[1:]), Noise(), xe_model])
 
     def lead(passes):
-        x_adv = APGD(eps=0.05, steps=10, seed=0, eot_iter=passes)(model, x, y)
+        x_adv = APGD(eps=0.05, steps=10, seed=0, eot_samples=passes)(model, x, y)
         z = xe_model.predict(to_numpy(x_adv), verbose=0)
         return np.mean(to_numpy(margin(y, ops.convert_to_tensor(z))))
 
@@ -73,7 +70,7 @@ def test_random_outputs_need_averaged_gradients(xe_model, images):
         progress=False,
         diagnostics=True,
     )
-    assert [row.settings["eot_iter"] for row in report.results] == [20, 20]
+    assert [row.settings["eot_samples"] for row in report.results] == [20, 20]
     assert "randomised_outputs" in [flag.name for flag in report.flags]
 
 

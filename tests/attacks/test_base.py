@@ -237,7 +237,7 @@ def test_tiny_gradients_are_as_good_as_others(attack):
     [
         (FGSM(eps=0.1), 3),
         (PGD(eps=0.1, steps=20, restarts=3), 3 * 20 * 3),
-        (APGD(eps=0.1, restarts=2, eot_iter=5), 3 * 100 * 2 * 5),
+        (APGD(eps=0.1, restarts=2, eot_samples=5), 3 * 100 * 2 * 5),
         (APGDT(eps=0.1, num_targets=2), 3 * 100 * 2),
         # Of 5 classes 4 are wrong.
         (APGDT(eps=0.1), 3 * 100 * 4),

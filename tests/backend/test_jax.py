@@ -1,4 +1,4 @@
-"""The seam to JAX, whose programs are of fixed shapes and draw no random numbers."""
+"""The seam to JAX, whose programs are of fixed shapes and change no state."""
 
 import keras
 import numpy as np
@@ -8,9 +8,9 @@ from keras.ops import convert_to_numpy as to_numpy
 from networks import balanced, labelled
 
 from keras_gce import backend
-from keras_gce.attacks import BIM, FAB, FGSM, PGD, RandomNoise, Square
+from keras_gce.attacks import BIM, FAB, FGSM, PGD, Square
 from keras_gce.classifier import Classifier
-from keras_gce.errors import InputError
+from keras_gce.training import AdversarialModel
 
 pytestmark = pytest.mark.seam
 
@@ -41,22 +41,39 @@ def test_filling_up_a_batch_changes_nothing():
     np.testing.assert_allclose(together[:5], alone, atol=1e-5)
 
 
-def test_random_models_are_refused(jax):
-    class Noise(keras.layers.Layer):
-        def __init__(self):
-            super().__init__()
-            self.seed = keras.random.SeedGenerator(0)
+class Noise(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.seed = keras.random.SeedGenerator(0)
 
-        def call(self, x):
-            return x + keras.random.normal(keras.ops.shape(x), seed=self.seed)
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.seed)
 
+
+def test_random_models_move_on_as_after_predict(jax):
+    noise = Noise()
+    model = balanced(first=[noise])
     x, y = labelled(balanced())
+    classifier = Classifier(model)
+    first, second = classifier.predict(x), classifier.predict(x)
+    assert np.abs(first - second).max() > 0.1
+    assert to_numpy(noise.seed.state.value).tolist() == [0, 2]
+    noise.seed.state.assign([0, 0])
+    np.testing.assert_array_equal(classifier.predict(x), first)
+    assert backend.trace_count(model) == 1
+    # Dropout draws nothing in inference.
+    dropout = keras.layers.Dropout(0.5, seed=0)
+    FGSM(eps=0.1)(balanced(first=[dropout]), x, y)
+    assert to_numpy(dropout.seed_generator.state.value).tolist() == [0, 0]
+
+
+def test_random_models_train(jax):
     model = balanced(first=[Noise()])
-    for attack in (FGSM(eps=0.1), RandomNoise(eps=0.1, samples=2)):
-        with pytest.raises(InputError, match="draws random numbers"):
-            attack(model, x, y)
-    # Dropout does nothing in inference.
-    FGSM(eps=0.1)(balanced(first=[keras.layers.Dropout(0.5)]), x, y)
+    x, y = labelled(model)
+    wrapped = AdversarialModel(model, BIM(eps=0.1, steps=3, eot_samples=2))
+    wrapped.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    history = wrapped.fit(x, y, batch_size=20, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
 
 
 SIZES = []

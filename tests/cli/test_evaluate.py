@@ -142,6 +142,15 @@ def test_settings_reach_the_attacks_that_have_them():
     assert ensemble == AutoAttack(eps=0.01, norm="l2", seed=5)
 
 
+def test_passes_to_average_reach_every_gradient_attack():
+    options = ("--eps", "0.1", "--attacks", "pgd,autoattack,square", "--eot-samples")
+    args = parsed(*options, "5")
+    pgd, ensemble, _ = attacks_of(args)
+    assert pgd.eot_samples == curve_attack(args).eot_samples == 5
+    assert ensemble == AutoAttack(eps=0.1, seed=pgd.seed, version="rand", eot_samples=5)
+    assert attacks_of(parsed(*options, "1"))[1].version == "standard"
+
+
 def test_the_usual_attacks_in_l1():
     args = parsed("--eps", "12", "--norm", "l1")
     assert "apgd in their place" in usual_in_l1(args)
