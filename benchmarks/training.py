@@ -1,9 +1,11 @@
 """A step of adversarial training beside the passes that it can't do without.
 
     python benchmarks/training.py
+    python benchmarks/training.py --awp 0.01
 
 LeNet-5, batch 64, PGD with k steps. The floor is k compiled forward and input-gradient
-passes and one plain training step, run in turn with the adversarial step. Each k runs
+passes and one plain training step, run in turn with the adversarial step; with AWP also
+one compiled gradient with respect to the weights, in training mode. Each k runs
 in a process of its own, for its memory: the most that training added to what the
 process held after a plain step. Prints a Markdown table.
 """
@@ -28,10 +30,11 @@ def main():
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 10, 40, 80])
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=25)
+    parser.add_argument("--awp", type=float, help="perturb the weights by this share")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(measure(args.steps[0], args.batch_size, args.repeats))
+        print(measure(args.steps[0], args.batch_size, args.repeats, args.awp))
         return
     print("| k | step ms | floor ms | step / floor | added MB |")
     print("|---|---|---|---|---|")
@@ -39,20 +42,22 @@ def main():
         command = [sys.executable, __file__, "--one", "--steps", str(steps)]
         command += ["--batch-size", str(args.batch_size)]
         command += ["--repeats", str(args.repeats)]
+        if args.awp is not None:
+            command += ["--awp", str(args.awp)]
         process = subprocess.run(command, capture_output=True, text=True)
         if process.returncode:
             sys.exit(process.stderr)
         print(process.stdout.strip().splitlines()[-1], flush=True)
 
 
-def measure(steps, batch_size, repeats):
+def measure(steps, batch_size, repeats, awp):
     """Times an adversarial step and its floor in turn; a row of the table."""
     import keras
     import tensorflow as tf
 
     from keras_gce import models
     from keras_gce.attacks import PGD
-    from keras_gce.training import AdversarialModel
+    from keras_gce.training import AWP, AdversarialModel
 
     rng = np.random.default_rng(0)
     x = rng.random((batch_size, 28, 28, 1), "float32")
@@ -60,7 +65,11 @@ def measure(steps, batch_size, repeats):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     plain = models.LeNet5()
     plain.compile("adam", loss)
-    adversarial = AdversarialModel(models.LeNet5(), PGD(eps=0.3, steps=steps, seed=0))
+    adversarial = AdversarialModel(
+        models.LeNet5(),
+        PGD(eps=0.3, steps=steps, seed=0),
+        weight_perturbation=None if awp is None else AWP(awp),
+    )
     adversarial.compile("adam", loss)
 
     # As `fit` has them: compiled, reading from an iterator.
@@ -79,9 +88,17 @@ def measure(steps, batch_size, repeats):
             )
         return tape.gradient(values, x)
 
+    @tf.function
+    def at_weights(x):
+        with tf.GradientTape() as tape:
+            value = loss(labels, plain(x, training=True))
+        return tape.gradient(value, plain.trainable_variables)
+
     def floor():
         for _ in range(steps):
             gradient(images)
+        if awp is not None:
+            at_weights(images)
         return plain.train_function(data)["loss"].numpy()
 
     floor()

@@ -7,11 +7,13 @@ import numpy as np
 from keras import ops
 
 from keras_gce import backend
-from keras_gce.checks import State, Tensor
+from keras_gce.checks import State, Tensor, check_integer
+from keras_gce.errors import InputError
 
 __all__ = [
     "DUAL",
     "TensorSeed",
+    "check_start",
     "interval",
     "largest",
     "length",
@@ -273,6 +275,21 @@ def random_point(x: Tensor, eps: Tensor, norm: str, seed: TensorSeed) -> Tensor:
     features = int(np.prod(x.shape[1:]))
     radius = seed.uniform(radius_shape) ** (1 / features)
     return x + direction * radius * eps
+
+
+def check_start(random_start: Any, restarts: Any) -> None:
+    """Refuses what is no kind of start, and several that would be the same."""
+    check_integer("restarts", restarts, least=1)
+    if random_start not in (True, False, "normal"):
+        raise InputError(
+            '`random_start` must be True, False or "normal". '
+            f"Received: random_start={random_start!r}"
+        )
+    if restarts > 1 and not random_start:
+        raise InputError(
+            "`restarts` must be 1 with random_start=False, since all would be the "
+            f"same. Received: restarts={restarts}"
+        )
 
 
 def length(delta: Tensor, norm: str) -> Tensor:

@@ -68,7 +68,7 @@ class Attack:
     unavailable = cast(str | None, None)
     needs_gradient = True
     trains = False
-    random_start = False
+    random_start = cast(bool | str, False)
     ends_at_success = True
 
     def __post_init__(self) -> None:

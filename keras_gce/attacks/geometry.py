@@ -11,6 +11,9 @@ from keras_gce.per_feature import Bounds, PerFeature, limits_of, span_of
 
 __all__ = ["Geometry"]
 
+# The deviation of a start of normal noise, a share of the range of the pixels.
+NOISE = 1e-3
+
 
 class Geometry:
     """Balls of a norm around images, within the bounds.
@@ -111,6 +114,14 @@ class Geometry:
             return ball.random_point(x, eps, self.norm, seed)
         units = ball.random_point(ops.zeros_like(x), eps, self.norm, seed)
         return x + self.change(units)
+
+    def noisy(self, x: Tensor, seed: ball.TensorSeed) -> Tensor:
+        """Returns the images `x` with a little normal noise.
+
+        It is not cut at the bounds, where half of it would be lost: an attack's first
+        step is cut. An attack that may return its start cuts that.
+        """
+        return x + NOISE * self.change(self.range * seed.normal(ops.shape(x)))
 
 
 def _tensor(value: Any) -> Any:

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_gce import backend
 from keras_gce.attacks.averaging import averaged
-from keras_gce.attacks.ball import TensorSeed, over_mean, round_down
+from keras_gce.attacks.ball import TensorSeed, check_start, over_mean, round_down
 from keras_gce.attacks.batch import choose
 from keras_gce.attacks.eot import EOTAttack
 from keras_gce.attacks.in_ball import LossAttack
@@ -18,7 +18,6 @@ from keras_gce.attacks.objectives import gradient_of, objective, off_the_spot, s
 from keras_gce.attacks.serializable import serializable
 from keras_gce.checks import State, Tensor, check_integer, check_number
 from keras_gce.classifier import Classifier
-from keras_gce.errors import InputError
 
 __all__ = ["BIM", "FGSM", "MIM", "PGD"]
 
@@ -42,16 +41,11 @@ class _GradientAttack(EOTAttack, LossAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("steps", self.steps, least=1)
-        check_integer("restarts", self.restarts, least=1)
+        check_start(self.random_start, self.restarts)
         if self.step_size is not None:
             check_number("step_size", self.step_size, least=0)
         if self.decay is not None:
             check_number("decay", self.decay, least=0)
-        if self.restarts > 1 and not self.random_start:
-            raise InputError(
-                "`restarts` must be 1 with random_start=False, since all would be the "
-                f"same. Received: restarts={self.restarts}"
-            )
 
     def run(
         self,
@@ -135,6 +129,9 @@ class _GradientAttack(EOTAttack, LossAttack):
             if not self.random_start:
                 return x
             here = TensorSeed(seed, restart)
+            if self.random_start == "normal":
+                point = geometry.noisy(x, here)
+                return geometry.keep(point, x, eps, limits) if stop_early else point
             return geometry.keep(geometry.random_point(x, eps, here), x, eps, limits)
 
         def step(
@@ -264,7 +261,9 @@ class PGD(_GradientAttack):
             Madry et al. have it, with which it can cross the ball and turn back. Chen
             et al. (ICCV 2019) take eps / steps, which leaves more.
         steps: Number of steps, >= 1. Defaults to 40.
-        random_start: Whether to start at a random point. Defaults to `True`.
+        random_start: Whether to start at a random point; `"normal"`: at the image with
+            normal noise of 0.001 of the range of the pixels, as the authors of TRADES
+            and MART do. Defaults to `True`.
         restarts: Number of starts, >= 1, of which the best end is kept for each
             example: a success before a failure, then the greater loss. Defaults to 1.
 
@@ -275,7 +274,7 @@ class PGD(_GradientAttack):
 
     step_size: float | None = None
     steps: int = 40
-    random_start: bool = True
+    random_start: bool | str = True
     restarts: int = 1
 
     step_factor = 2.5

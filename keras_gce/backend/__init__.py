@@ -28,6 +28,7 @@ else:
 accelerators = _seam.accelerators
 eagerly = _seam.eagerly
 gradient_of = _seam.gradient_of
+gradients_at = _seam.gradients_at
 normal = _seam.normal
 numpy_function = _seam.numpy_function
 on_host = _seam.on_host
@@ -47,6 +48,7 @@ __all__ = [
     "accelerators",
     "eagerly",
     "gradient_of",
+    "gradients_at",
     "normal",
     "numpy_function",
     "on_host",

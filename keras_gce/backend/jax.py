@@ -19,6 +19,7 @@ __all__ = [
     "accelerators",
     "eagerly",
     "gradient_of",
+    "gradients_at",
     "normal",
     "numpy_function",
     "on_host",
@@ -53,6 +54,14 @@ def gradient_of(
     )
     (gradients,) = jax.vmap(pull_back)(rows)
     return tuple(gradients), values, extra
+
+
+def gradients_at(fn: Callable[[list[Tensor]], Tensor], values: list[Tensor]) -> Any:
+    """Computes the gradients of a scalar in a train step; one program has all replicas.
+
+    The arguments and results are those of the TensorFlow seam's.
+    """
+    return jax.grad(fn)(values)
 
 
 def run_compiled(

@@ -14,12 +14,14 @@ import tensorflow as tf
 from keras_gce.backend.compiled import compiled_for, functions_of
 from keras_gce.backend.tensorflow_loops import while_active, while_loop
 from keras_gce.backend.tensorflow_seeds import seeded
+from keras_gce.backend.tensorflow_steps import gradients_at, second_update
 from keras_gce.checks import State, Tensor
 
 __all__ = [
     "accelerators",
     "eagerly",
     "gradient_of",
+    "gradients_at",
     "normal",
     "numpy_function",
     "on_host",
@@ -204,31 +206,6 @@ def eagerly() -> AbstractContextManager[Any]:
 def state_scope(model: keras.Model, *state: Any) -> AbstractContextManager[Any]:
     """Returns a scope in which the model's variables are those of a train step."""
     return contextlib.nullcontext()
-
-
-def second_update(
-    model: keras.Model,
-    optimizer: keras.Optimizer,
-    fn: Callable[[], Tensor],
-    result: Any,
-) -> Any:
-    """Takes another step in a train step, down a value of `fn`.
-
-    Args:
-        model: The `keras.Model` in training.
-        optimizer: The optimizer of this step, whose variables are among the model's
-            `non_trainable_variables`.
-        fn: Callable without arguments, which returns the value.
-        result: What the train step returned up to here.
-
-    Returns:
-        What the train step returns now.
-    """
-    variables = model.trainable_variables
-    with tf.GradientTape() as tape:
-        value = optimizer.scale_loss(fn())
-    optimizer.apply(tape.gradient(value, variables), variables)
-    return result
 
 
 def training_loop(

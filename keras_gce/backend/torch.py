@@ -16,6 +16,7 @@ __all__ = [
     "accelerators",
     "eagerly",
     "gradient_of",
+    "gradients_at",
     "normal",
     "numpy_function",
     "on_host",
@@ -59,6 +60,22 @@ def gradient_of(
         )
     detached = keras.tree.map_structure(_detached, (values, extra))
     return (gradients if isinstance(values, tuple) else gradients[0], *detached)
+
+
+def gradients_at(fn: Callable[[list[Tensor]], Tensor], values: list[Tensor]) -> Any:
+    """Computes the gradients of a scalar in a train step, the sum over processes.
+
+    The arguments and results are those of the TensorFlow seam's.
+    """
+    with torch.enable_grad():
+        values = [value.detach().requires_grad_() for value in values]
+        gradients = torch.autograd.grad(
+            fn(values), values, materialize_grads=True, allow_unused=True
+        )
+    if _distributed():
+        for gradient in gradients:
+            torch.distributed.all_reduce(gradient)
+    return gradients
 
 
 def _detached(value: Any) -> Any:
@@ -190,9 +207,12 @@ def accelerators() -> list[str]:
 
 def replica_id() -> Any:
     """Returns which replica of a distributed step this is: the rank of the process."""
+    return torch.distributed.get_rank() if _distributed() else 0
+
+
+def _distributed() -> bool:
     distributed = torch.distributed
-    several = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_rank() if several else 0
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def trace_count(model: keras.Model) -> int:

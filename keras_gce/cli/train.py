@@ -32,6 +32,12 @@ def add(commands: options.Commands) -> None:
     parser.add_argument(
         "--steps", type=options.count, help="its steps; without it the paper's"
     )
+    parser.add_argument(
+        "--awp",
+        type=options.positive,
+        metavar="GAMMA",
+        help="perturb the weights, too, by this share of each",
+    )
     options.add_dtype_policy(parser)
     parser.add_argument("--checkpoint", help="folder where a killed training resumes")
     parser.add_argument(
@@ -66,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
         eps=args.eps,
         steps=args.steps,
         dtype_policy=args.dtype_policy,
+        awp=args.awp,
     )
     # All of train: nothing is chosen by a validation part here.
     dataset = data.load_to_train(args, validation=0)

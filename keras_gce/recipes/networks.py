@@ -82,6 +82,9 @@ def compiled(
             model,
             PGD(**attack, seed=seed),
             warmup_steps=round(recipe.warmup_epochs * steps_per_epoch(recipe, dataset)),
+            weight_perturbation=(
+                None if recipe.awp is None else training.AWP(recipe.awp)
+            ),
         )
     trainer.compile(optimizer(recipe, dataset), loss(recipe), metrics=["accuracy"])
     return trainer

@@ -42,6 +42,7 @@ class Recipe:
         warmup_epochs: Epochs over which eps grows from 0.
         dtype_policy: Keras's name of the policy in training, such as
             `"mixed_bfloat16"`; `None` is float32.
+        awp: Gamma of adversarial weight perturbation; `None` for none.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Recipe:
     step_size: float | None = None
     warmup_epochs: float = 0.0
     dtype_policy: str | None = None
+    awp: float | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +69,8 @@ class Recipe:
             name += f"-alpha{self.alpha:.3g}"
         if self.eps is not None:
             name += f"-eps{self.eps:g}"
+        if self.awp is not None:
+            name += f"-awp{self.awp:g}"
         return name if self.dtype_policy is None else f"{name}-{self.dtype_policy}"
 
     @property
@@ -80,6 +84,8 @@ class Recipe:
                 f"{self.step_size:g}, eps grown over the first {self.warmup_epochs:g} "
                 "epoch(s)), "
             )
+        if self.awp is not None:
+            training += f"weights perturbed (AWP, gamma {self.awp:g}), "
         return f"{self.model}, {training}{self.epochs} epochs{policy}"
 
     def brief(self, seed: int) -> str:
@@ -110,6 +116,7 @@ def recipe_for(
     eps: float | None = None,
     steps: int | None = None,
     dtype_policy: str | None = None,
+    awp: float | None = None,
 ) -> Recipe:
     """Returns the paper's recipe for a dataset and a loss, with what is overridden.
 
@@ -135,6 +142,8 @@ def recipe_for(
             Defaults to `None`.
         dtype_policy: `"mixed_float16"` or `"mixed_bfloat16"` for training in mixed
             precision. Defaults to `None`: float32.
+        awp: Gamma of adversarial weight perturbation, > 0; see
+            `keras_gce.training.AWP`. Defaults to `None`: the weights are not perturbed.
 
     Returns:
         A `Recipe`.
@@ -166,6 +175,13 @@ def recipe_for(
             "`eps` and `steps` are those of adversarial training. "
             f"Received: eps={eps}, steps={steps}, adversarial=False"
         )
+    if awp is not None and not adversarial:
+        raise InputError(
+            "`awp` must be given with adversarial training alone. "
+            f"Received: awp={awp}, adversarial=False"
+        )
+    if awp is not None and not awp > 0:
+        raise InputError(f"`awp` must be > 0. Received: awp={awp}")
     if adversarial and loss == "cot":
         raise InputError(
             "`loss` must be crossentropy or guided_complement_entropy with "
@@ -195,6 +211,7 @@ def recipe_for(
         # The small networks have none.
         weight_decay=1e-4 if colour and model.startswith("resnet") else 0.0,
         dtype_policy=dtype_policy,
+        awp=awp,
         **attack,
     )
 

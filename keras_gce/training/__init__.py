@@ -7,8 +7,10 @@ and attacked, and it is compiled with the same loss and optimizer.
 from keras_gce.training.adversarial import AdversarialModel
 from keras_gce.training.complement import ComplementObjectiveModel
 from keras_gce.training.objectives import MART, TRADES, Batch, Objective
+from keras_gce.training.perturbation import AWP
 
 __all__ = [
+    "AWP",
     "MART",
     "TRADES",
     "AdversarialModel",

@@ -10,6 +10,7 @@ from keras_gce.attacks.base import Attack
 from keras_gce.checks import Tensor, check_images, check_integer, check_number
 from keras_gce.errors import InputError
 from keras_gce.training.objectives import Batch, Mixture, Objective
+from keras_gce.training.perturbation import AWP, perturbed, run_perturbed
 from keras_gce.training.wrapper import (
     Wrapper,
     classes_of,
@@ -68,6 +69,8 @@ class AdversarialModel(Wrapper):
             they leave the statistics as they were). Pang et al. ("Bag of Tricks for
             Adversarial Training", ICLR 2021, arXiv 2010.00467) find inference mode to
             keep robustness at a better clean accuracy. Defaults to `False`.
+        weight_perturbation: `AWP(gamma)`: the update is with the gradient at weights
+            that are perturbed against it. Defaults to `None`.
         name: Name of the wrapper. Defaults to `None`.
 
     Raises:
@@ -89,6 +92,7 @@ class AdversarialModel(Wrapper):
         warmup_steps: int = 0,
         objective: Objective | None = None,
         attack_training: bool = False,
+        weight_perturbation: AWP | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(model, name=name)
@@ -114,11 +118,17 @@ class AdversarialModel(Wrapper):
                 "`natural_weight` must be 0 with an `objective`, which weighs natural "
                 f"examples itself. Received: natural_weight={natural_weight}"
             )
+        if weight_perturbation is not None and not isinstance(weight_perturbation, AWP):
+            raise InputError(
+                "`weight_perturbation` must be AWP(gamma), or None. "
+                f"Received: weight_perturbation={weight_perturbation!r}"
+            )
         self.attack = attack
         self.natural_weight = natural_weight
         self.warmup_steps = warmup_steps
         self.objective = objective
         self.attack_training = attack_training
+        self.weight_perturbation = weight_perturbation
         if objective is None and natural_weight:
             objective = Mixture(natural_weight=natural_weight)
         self._objective = objective
@@ -139,18 +149,29 @@ class AdversarialModel(Wrapper):
         images = one_tensor("x", x)
         with backend.state_scope(self, *state):
             adversarial = tree.pack_sequence_as(x, [self._perturb(images, y)])
+        batch = adversarial, y, sample_weight
+        if self._objective is not None:
+            batch = _both(x, adversarial), _both(y, y), sample_weight
+            if sample_weight is not None:
+                batch = *batch[:2], _both(sample_weight, sample_weight)
+        if self.weight_perturbation is None:
+            return super().train_step(*state, batch)
+        with backend.state_scope(self, *state):
+            deltas = self.weight_perturbation.deltas(self, lambda: self._value(*batch))
+        with perturbed(deltas):
+            return super().train_step(*state, batch)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Runs the wrapped model, in a step of AWP at perturbed weights."""
+        run = super().call
+        return run_perturbed(self, lambda: run(inputs, training))
+
+    def _value(self, x: Any, y: Any, sample_weight: Any) -> Tensor:
+        """Computes what is descended, and nothing that layers add to it."""
+        y_pred = self.call(x, training=True)
         if self._objective is None:
-            return super().train_step(*state, (adversarial, y, sample_weight))
-
-        def both(first: Any, second: Any) -> Any:
-            return tree.map_structure(
-                lambda a, b: ops.concatenate([ops.cast(a, b.dtype), b]), first, second
-            )
-
-        doubled: tuple[Any, ...] = (both(x, adversarial), both(y, y))
-        if sample_weight is not None:
-            doubled += (both(sample_weight, sample_weight),)
-        return super().train_step(*state, doubled)
+            return self._compiled(y, y_pred, sample_weight)
+        return self._descended(self._objective, y, y_pred, sample_weight)
 
     def compute_loss(
         self,
@@ -163,6 +184,16 @@ class AdversarialModel(Wrapper):
         """Computes the objective's loss in training, elsewhere the compiled one."""
         if not training or self._objective is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        loss = self._descended(self._objective, y, y_pred, sample_weight)
+        # Of layers and regularizers: once, however often there is a compiled loss.
+        for added in self.losses:
+            loss += self._aggregate_additional_loss(added)
+        return loss
+
+    def _descended(
+        self, objective: Objective, y: Any, y_pred: Any, sample_weight: Any
+    ) -> Tensor:
+        """Computes the objective's loss of a batch and its adversarial twin."""
 
         def half(structure: Any, number: int) -> Any:
             return tree.map_structure(lambda v: ops.split(v, 2)[number], structure)
@@ -171,7 +202,7 @@ class AdversarialModel(Wrapper):
         if sample_weight is not None:
             sample_weight = half(sample_weight, 0)
         mean = _Reduced(reduction_of(self.loss))
-        loss = self._objective.loss(
+        loss = objective.loss(
             Batch(
                 y=y,
                 classes=classes_of(y, self.num_classes),
@@ -186,12 +217,9 @@ class AdversarialModel(Wrapper):
         if len(loss.shape) != 0:
             raise InputError(
                 "`objective` must have a loss that is a scalar: `batch.mean` makes one "
-                f"of one value an example. Received: objective={self._objective!r} "
+                f"of one value an example. Received: objective={objective!r} "
                 f"with a loss of shape {tuple(loss.shape)}"
             )
-        # Of layers and regularizers: once, however often there is a compiled loss.
-        for added in self.losses:
-            loss += self._aggregate_additional_loss(added)
         return loss
 
     def _compiled(self, y: Any, output: Any, sample_weight: Any) -> Tensor:
@@ -261,12 +289,22 @@ class AdversarialModel(Wrapper):
             "warmup_steps": self.warmup_steps,
             "objective": keras.saving.serialize_keras_object(self.objective),
             "attack_training": self.attack_training,
+            "weight_perturbation": keras.saving.serialize_keras_object(
+                self.weight_perturbation
+            ),
         }
 
 
 def _trains(attack: Any) -> bool:
     """Whether a train step can have it inside."""
     return isinstance(attack, Attack) and attack.trains and not attack.targeted
+
+
+def _both(first: Any, second: Any) -> Any:
+    """Puts the examples of a structure of tensors before those of another one."""
+    return tree.map_structure(
+        lambda a, b: ops.concatenate([ops.cast(a, b.dtype), b]), first, second
+    )
 
 
 class _Reduced(keras.losses.Loss):

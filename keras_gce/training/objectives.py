@@ -124,7 +124,7 @@ class TRADES(Objective):
     Reference:
         Zhang et al., "Theoretically Principled Trade-off between Robustness and
         Accuracy", ICML 2019 (arXiv 1901.08573), Eq. 5. The authors start from normal
-        noise of 0.001 rather than from the whole ball, and let batch normalisation
+        noise of 0.001, `PGD(..., random_start="normal")`, and let batch normalisation
         see natural and adversarial images apart.
     """
 
@@ -177,7 +177,7 @@ class MART(Objective):
     Reference:
         Wang et al., "Improving Adversarial Robustness Requires Revisiting
         Misclassified Examples", ICLR 2020, Eq. 11. The authors start the attack from
-        normal noise of 0.001.
+        normal noise of 0.001, `PGD(..., random_start="normal")`.
     """
 
     beta: float = 6.0

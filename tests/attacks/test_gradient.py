@@ -65,6 +65,16 @@ def test_seed_decides_the_start(model, data):
     assert not np.array_equal(first, drawn)
 
 
+@pytest.mark.seam
+def test_a_start_of_noise_that_is_returned_lies_in_the_ball(model, data):
+    x, y = np.round(data[0]), (data[1] + 1) % 5
+    attack = PGD(eps=1e-4, random_start="normal", seed=0)
+    x_adv = to_numpy(attack.run(Classifier(model), x, y, stop_early=True))
+    moved = np.abs(x_adv - x).reshape(len(x), -1).max(-1)
+    assert (moved > 0).all() and moved.max() <= np.float32(1e-4)
+    assert x_adv.min() >= 0 and x_adv.max() <= 1
+
+
 def test_one_trace_for_all_steps_and_batch_sizes(tf, xe_model, images):
     x, y = images
     calls = []

@@ -20,7 +20,7 @@ import numpy as np
 from keras_gce import cli, saving
 from keras_gce.attacks import BIM, FGSM, JSMA, MIM
 from keras_gce.evaluation import evaluate
-from keras_gce.training import AdversarialModel
+from keras_gce.training import AWP, AdversarialModel
 
 EVALUATE = "--dataset digits --eps 0.1 --attacks fgsm,noise,pgd --examples 40"
 
@@ -40,7 +40,9 @@ def trained():
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(4, 3, 1, "same")])
     for layer in (layers.ReLU(), layers.Flatten(), layers.Dense(10)):
         model.add(layer)
-    wrapped = AdversarialModel(model, BIM(eps=0.1, steps=2), natural_weight=0.5)
+    wrapped = AdversarialModel(
+        model, BIM(eps=0.1, steps=2), 0.5, weight_perturbation=AWP(0.05)
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     wrapped.compile(keras.optimizers.SGD(0.1), loss)
     wrapped.fit(x, y, batch_size=16, epochs=3, shuffle=False, verbose=0)

@@ -8,7 +8,7 @@ from networks import balanced, labelled
 from keras_gce import backend
 from keras_gce.attacks import BIM
 from keras_gce.recipes import epochs
-from keras_gce.training import AdversarialModel, ComplementObjectiveModel
+from keras_gce.training import AWP, AdversarialModel, ComplementObjectiveModel
 
 pytestmark = pytest.mark.integration
 
@@ -17,6 +17,9 @@ TRAINERS = {
     "plain": lambda model: model,
     "adversarial": lambda model: AdversarialModel(
         model, BIM(eps=0.1, steps=2), warmup_steps=3
+    ),
+    "perturbed": lambda model: AdversarialModel(
+        model, BIM(eps=0.1, steps=2), 0.5, weight_perturbation=AWP(0.01)
     ),
     "complement": ComplementObjectiveModel,
 }
@@ -61,6 +64,7 @@ def data():
 
 
 @pytest.mark.seam
+@pytest.mark.filterwarnings("ignore:Training has stayed at chance")
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_stretch_is_its_steps(name, data):
     x, y = data

@@ -19,6 +19,8 @@ def test_wrong_input(refused, tmp_path):
         ("`--eps` and `--steps` are those of adv", *train, "--eps", "0.1"),
         ("--loss cot", *train, "--loss", "cot", "--alpha", "1/3"),
         ("cot", *train, "--adversarial", "--loss", "cot"),
+        ("`--awp` must be given with adv", *train, "--awp", "0.01"),
+        ("> 0. Received: 0", *train, "--adversarial", "--awp", "0"),
     ):
         line = refused(*arguments)
         assert received in line, line
@@ -31,7 +33,7 @@ def test_train_then_evaluate(capsys, few, tmp_path):
     model, report = tmp_path / "out" / "model.keras", tmp_path / "report.json"
     data = ["--dataset", str(few / "mnist.npz")]
     arguments = [*data, "--model", "small_cnn", "--epochs", "2"]
-    arguments += ["--adversarial", "--eps", "0.02", "--steps", "2"]
+    arguments += ["--adversarial", "--eps", "0.02", "--steps", "2", "--awp", "0.01"]
     arguments += ["--checkpoint", str(tmp_path / "state")]
     assert cli.main(["train", *arguments, "--output", str(model)]) == 0
     assert "clean test accuracy" in capsys.readouterr().out

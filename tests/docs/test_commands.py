@@ -44,6 +44,7 @@ SMALL = {
         "--epochs": "1",
         "--model": "small_cnn",
         "--seed": None,
+        "--awp": None,
         "--output": "trained.keras",
     },
     "evaluate": {

@@ -30,6 +30,8 @@ def test_recipes_of_the_paper():
         ({"eps": 0.1}, "adversarial=False"),
         ({"dtype_policy": "float16"}, "dtype_policy='float16'"),
         ({"adversarial": True, "loss": "cot"}, "loss='cot'"),
+        ({"awp": 0.01}, "awp=0.01, adversarial=False"),
+        ({"adversarial": True, "awp": 0.0}, "awp=0.0"),
     ],
 )
 def test_recipe_for_refuses(settings, received):
@@ -48,6 +50,11 @@ def test_names():
     assert recipe.described == (
         "resnet56, PGD adversarial training (eps 0.04, 10 steps of 0.01, eps grown "
         "over the first 1 epoch(s)), 200 epochs in mixed_bfloat16"
+    )
+    perturbed = recipes.recipe_for("cifar10", "crossentropy", awp=0.01, **settings)
+    assert perturbed.name == "crossentropy-eps0.04-awp0.01-mixed_bfloat16"
+    assert (
+        "1 epoch(s)), weights perturbed (AWP, gamma 0.01), 200" in perturbed.described
     )
     assert recipe.folder(3) == recipe.name + "-seed3"
     # What the command line offers.

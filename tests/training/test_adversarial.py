@@ -53,7 +53,7 @@ import keras, numpy as np, tensorflow as tf
 from keras_gce import backend
 from keras_gce.attacks import BIM, PGD
 from keras_gce.recipes import epochs
-from keras_gce.training import AdversarialModel, ComplementObjectiveModel
+from keras_gce.training import AWP, AdversarialModel, ComplementObjectiveModel
 
 tf.config.experimental.enable_op_determinism()
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -94,18 +94,23 @@ def difference(a, b):
 
 plain = weights(lambda model: model)
 zero = weights(lambda model: AdversarialModel(model, PGD(eps=0.0, steps=2)))
-def mixed(model):
-    return AdversarialModel(model, BIM(eps=0.1, steps=2), natural_weight=0.5)
+def mixed(model, perturbation=None):
+    return AdversarialModel(model, BIM(eps=0.1, steps=2), natural_weight=0.5,
+        weight_perturbation=perturbation)
+def awp(model):
+    return mixed(model, AWP(0.05))
 one = weights(mixed)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 two = weights(mixed, strategy.scope())
 # And by stretches of steps, of which each device takes its share.
 loop = weights(mixed, strategy.scope(), loop=True)
+moved = weights(awp)
 cot = weights(ComplementObjectiveModel)
 shared = weights(ComplementObjectiveModel, strategy.scope())
 print(difference(plain, zero), difference(one, two), difference(one, loop),
+      difference(moved, weights(awp, strategy.scope())),
       difference(cot, shared), difference(plain, one), difference(plain, cot),
-      strategy.num_replicas_in_sync)
+      difference(one, moved), strategy.num_replicas_in_sync)
 """
 
 
@@ -115,11 +120,12 @@ def test_eps_0_is_the_plain_model_and_two_devices_are_one(tf):
         [sys.executable, "-c", ISOLATED], capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
-    zero, devices, loop, cot, attacked, twice, replicas = process.stdout.split()[-7:]
-    assert float(zero) == 0
-    assert float(devices) < 1e-5 and float(loop) < 1e-5 and replicas == "2"
-    assert float(cot) < 1e-5
-    assert float(attacked) > 1e-3 and float(twice) > 1e-3
+    *found, replicas = process.stdout.split()[-9:]
+    zero, *same, attacked, twice, moved = (float(value) for value in found)
+    assert zero == 0 and replicas == "2"
+    # On two devices: by `fit`, by stretches, with AWP; and COT.
+    assert len(same) == 4 and max(same) < 1e-5
+    assert min(attacked, twice, moved) > 1e-3
 
 
 def test_warmup_grows_eps_without_a_retrace(tf, images):

@@ -12,7 +12,7 @@ from training.wrapped import WEAK, XE, assert_same_weights, fitted, flat, small
 
 from keras_gce.attacks import PGD
 from keras_gce.errors import InputError
-from keras_gce.training import MART, TRADES, AdversarialModel, Objective
+from keras_gce.training import AWP, MART, TRADES, AdversarialModel, Objective
 from keras_gce.training.objectives import Mixture
 
 RANDOM = PGD(eps=0.1, steps=2, seed=0)
@@ -175,8 +175,8 @@ def test_the_mean_is_that_of_the_compiled_loss(images, reduction, wrapped_in):
 
 
 @pytest.mark.seam
-@pytest.mark.parametrize("times", [0, 1, 2])
-def test_what_layers_add_counts_once(images, times):
+@pytest.mark.parametrize("times,perturbation", [(0, None), (1, None), (2, AWP(1e-7))])
+def test_what_layers_add_counts_once(images, times, perturbation):
     x, y = (part[:16] for part in images)
 
     @settings
@@ -192,7 +192,12 @@ def test_what_layers_add_counts_once(images, times):
     conv = keras.layers.Conv2D(1, 1, kernel_regularizer=penalty)
     model = flat(inside=[active, conv])
     loss, (kernel, _) = float(XE(y, model(x))), conv.get_weights()
-    wrapped = AdversarialModel(model, PGD(eps=0.0, steps=1), objective=Times())
+    wrapped = AdversarialModel(
+        model,
+        PGD(eps=0.0, steps=1),
+        objective=Times(),
+        weight_perturbation=perturbation,
+    )
     wrapped.compile(keras.optimizers.SGD(0.0), XE)
     logs = wrapped.train_on_batch(x, y, return_dict=True)
     added = 0.1 * (kernel**2).sum() + 1e-3 * (x**2).sum() / 16
