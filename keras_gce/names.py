@@ -5,6 +5,7 @@ what its names promise is tested.
 """
 
 __all__ = [
+    "ADVERSARIAL",
     "ATTACKS",
     "CLEVERHANS_ATTACKS",
     "DATASETS",
@@ -26,6 +27,8 @@ __all__ = [
 DATASETS = ("digits", "mnist", "cifar10", "cifar100", "tiny_imagenet")
 NETWORKS = ("lenet5", "resnet20", "resnet56", "resnet50", "small_cnn")
 LOSSES = ("crossentropy", "cot", "guided_complement_entropy")
+# Of adversarial training: many steps, or one (Wong et al. 2020).
+ADVERSARIAL = ("pgd", "fast")
 DTYPE_POLICIES = ("mixed_float16", "mixed_bfloat16")
 # On the command line -> the class in `keras_gce.attacks`.
 ATTACKS = {

@@ -48,6 +48,12 @@ def test_dtype_policies():
         assert recipe.dtype_policy == name
 
 
+def test_adversarial():
+    for name in names.ADVERSARIAL:
+        recipe = recipes.recipe_for("digits", "crossentropy", adversarial=name)
+        assert recipe.one_step == (name == "fast")
+
+
 def test_attacks():
     classes = {name: getattr(attacks, name) for name in names.ATTACKS.values()}
     assert all(issubclass(each, Attack) for each in classes.values())

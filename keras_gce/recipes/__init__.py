@@ -9,6 +9,7 @@ from keras_gce.recipes.runs import run
 from keras_gce.recipes.table2 import ErrorTable, reproduce_table2
 from keras_gce.recipes.tables import Table, reproduce
 from keras_gce.recipes.trainer import train
+from keras_gce.recipes.watching import watchers
 
 __all__ = [
     "DTYPE_POLICIES",
@@ -26,4 +27,5 @@ __all__ = [
     "reproduce_table2",
     "run",
     "train",
+    "watchers",
 ]

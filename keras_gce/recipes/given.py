@@ -17,7 +17,7 @@ from keras_gce.datasets import Dataset
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.recipes import networks
-from keras_gce.recipes.recipe import Recipe
+from keras_gce.recipes.recipe import LATER, Recipe
 from keras_gce.recipes.reproduction import LOSS_NAMES
 from keras_gce.recipes.trainer import SETTINGS
 
@@ -235,6 +235,8 @@ def _recipe(notes: dict[str, Any]) -> Recipe | None:
     """Returns the recipe that a JSON file holds, alone or beside other things."""
     settings = notes.get("recipe", notes)
     names = [field.name for field in dataclasses.fields(Recipe)]
+    # Older files have no later fields, nor have those in which none is set.
+    names = [name for name in names if name not in LATER or name in settings]
     try:
         return Recipe(**{name: settings[name] for name in names})
     except (KeyError, TypeError):

@@ -43,13 +43,17 @@ def network(recipe: Recipe, dataset: Dataset) -> keras.Model:
 
 def optimizer(recipe: Recipe, dataset: Dataset) -> keras.optimizers.Optimizer:
     """Returns the recipe's optimizer for a dataset, a new one."""
+    averages: dict[str, Any] = {}
+    if recipe.ema is not None:
+        updates = max(1.0, recipe.ema * steps_per_epoch(recipe, dataset))
+        averages = {"use_ema": True, "ema_momentum": 1 - 1 / updates}
     if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(1e-3, beta_2=0.99)
+        return keras.optimizers.Adam(1e-3, beta_2=0.99, **averages)
     total = recipe.epochs * steps_per_epoch(recipe, dataset)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(
         [total // 2, total * 3 // 4], [0.1, 0.01, 0.001]
     )
-    return keras.optimizers.SGD(rate, momentum=0.9)
+    return keras.optimizers.SGD(rate, momentum=0.9, **averages)
 
 
 def loss(recipe: Recipe) -> keras.losses.Loss:

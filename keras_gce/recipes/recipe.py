@@ -1,22 +1,28 @@
 """`Recipe`: how one model of the paper is trained. Settings, and nothing built."""
 
 import dataclasses
+import math
 from typing import Any
 
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.losses import GuidedComplementEntropy
-from keras_gce.names import DTYPE_POLICIES, LOSSES, NETWORKS
+from keras_gce.names import ADVERSARIAL, DTYPE_POLICIES, LOSSES, NETWORKS
 
-__all__ = ["Recipe", "recipe_for"]
+__all__ = ["LATER", "Recipe", "recipe_for"]
 
 # Of the paper's adversarial training: eps, PGD's steps and their size. Where it gives
 # no size it is Madry et al.'s rule, 2.5 eps / steps.
 ADVERSARIAL_GREY = (0.3, 40, 0.01)
 ADVERSARIAL_COLOUR = (0.04, 10, None)
+# Of the fast one, as Wong et al. have it: one step of so many times eps, from a random
+# point.
+FAST_STEP = 1.25
 # Epochs over which eps grows from 0, see `AdversarialModel`, and the greatest share of
 # all epochs. The digits' epochs are short.
 WARMUP, WARMUP_SHARE = {"digits": 10}, 0.25
+# Fields that files of earlier versions don't have.
+LATER = {"awp", "ema"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,8 @@ class Recipe:
         dtype_policy: Keras's name of the policy in training, such as
             `"mixed_bfloat16"`; `None` is float32.
         awp: Gamma of adversarial weight perturbation; `None` for none.
+        ema: Epochs over whose updates, about, weights are averaged (exponentially); the
+            trained model has the averages. `None`: it has the last update's weights.
     """
 
     dataset: str
@@ -60,6 +68,18 @@ class Recipe:
     warmup_epochs: float = 0.0
     dtype_policy: str | None = None
     awp: float | None = None
+    ema: float | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Dict of the fields, as files hold them; of later ones those that are set."""
+        fields = dataclasses.asdict(self)
+        return {k: v for k, v in fields.items() if k not in LATER or v is not None}
+
+    @property
+    def one_step(self) -> bool:
+        """Whether its attack has one step, against which alone it may then hold."""
+        return self.steps == 1
 
     @property
     def name(self) -> str:
@@ -71,6 +91,8 @@ class Recipe:
             name += f"-eps{self.eps:g}"
         if self.awp is not None:
             name += f"-awp{self.awp:g}"
+        if self.ema is not None:
+            name += f"-ema{self.ema:g}"
         return name if self.dtype_policy is None else f"{name}-{self.dtype_policy}"
 
     @property
@@ -112,11 +134,12 @@ def recipe_for(
     model: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
-    adversarial: bool = False,
+    adversarial: bool | str = False,
     eps: float | None = None,
     steps: int | None = None,
     dtype_policy: str | None = None,
     awp: float | None = None,
+    ema: float | None = None,
 ) -> Recipe:
     """Returns the paper's recipe for a dataset and a loss, with what is overridden.
 
@@ -136,7 +159,8 @@ def recipe_for(
         adversarial: Whether to train on PGD's images, as in the paper's Table 6: eps
             0.3 with 40 steps of 0.01 on MNIST, 0.04 with 10 steps on the others. Over
             the first epoch (the first ten on digits; at most a quarter of all) eps
-            grows from 0. Defaults to `False`.
+            grows from 0. `"pgd"` is the same; `"fast"` has one step of 1.25 eps from a
+            random point, as Wong et al. (2020, arXiv 2001.03994). Defaults to `False`.
         eps: Another radius for it, > 0. Defaults to `None`.
         steps: Another number of steps, >= 1; their size is then 2.5 eps / steps.
             Defaults to `None`.
@@ -144,6 +168,9 @@ def recipe_for(
             precision. Defaults to `None`: float32.
         awp: Gamma of adversarial weight perturbation, > 0; see
             `keras_gce.training.AWP`. Defaults to `None`: the weights are not perturbed.
+        ema: Epochs, > 0, over whose updates weights are averaged, about: with n updates
+            the momentum is 1 - 1 / n. The trained model's weights are the averages.
+            Not with COT, which has two optimizers. Defaults to `None`: no averages.
 
     Returns:
         A `Recipe`.
@@ -170,6 +197,21 @@ def recipe_for(
             raise InputError(f"`{name}` must be >= 1. Received: {name}={value}")
     if eps is not None and not eps > 0:
         raise InputError(f"`eps` must be > 0. Received: eps={eps}")
+    if adversarial not in (False, True, *ADVERSARIAL):
+        raise InputError(
+            f"`adversarial` must be one of {', '.join(ADVERSARIAL)}, True or False. "
+            f"Received: adversarial={adversarial!r}"
+        )
+    if adversarial == "fast" and steps is not None:
+        raise InputError(
+            "`steps` must be None with fast adversarial training, which has one. "
+            f"Received: steps={steps}"
+        )
+    if ema is not None and not (0 < ema < math.inf and loss != "cot"):
+        raise InputError(
+            "`ema` must be a number > 0, and None with the loss cot. "
+            f"Received: ema={ema}, loss={loss!r}"
+        )
     if not adversarial and (eps, steps) != (None, None):
         raise InputError(
             "`eps` and `steps` are those of adversarial training. "
@@ -196,7 +238,7 @@ def recipe_for(
     epochs = epochs or (200 if colour else {"digits": 40}.get(dataset, 20))
     attack: dict[str, Any] = {}
     if adversarial:
-        attack = _attack_settings(dataset, eps, steps)
+        attack = _attack_settings(dataset, eps, steps, adversarial == "fast")
         warmup = min(WARMUP.get(dataset, 1), WARMUP_SHARE * epochs)
         attack["warmup_epochs"] = float(warmup)
     return Recipe(
@@ -212,16 +254,20 @@ def recipe_for(
         weight_decay=1e-4 if colour and model.startswith("resnet") else 0.0,
         dtype_policy=dtype_policy,
         awp=awp,
+        ema=ema,
         **attack,
     )
 
 
 def _attack_settings(
-    dataset: str, eps: float | None, steps: int | None
+    dataset: str, eps: float | None, steps: int | None, fast: bool
 ) -> dict[str, Any]:
     grey = dataset in ("mnist", "digits")
     usual = ADVERSARIAL_GREY if grey else ADVERSARIAL_COLOUR
-    eps, steps = eps or usual[0], steps or usual[1]
+    eps = eps or usual[0]
+    if fast:
+        return {"eps": float(eps), "steps": 1, "step_size": FAST_STEP * eps}
+    steps = steps or usual[1]
     step_size = usual[2] if (eps, steps) == usual[:2] else None
     return {
         "eps": float(eps),

@@ -1,9 +1,9 @@
 """Trains the model of a recipe, or goes on where a killed training stopped."""
 
-import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Sequence
 
 import keras
 
@@ -17,6 +17,7 @@ from keras_gce.recipes.epochs import Epochs
 from keras_gce.recipes.networks import compiled, in_float32, network, steps_per_epoch
 from keras_gce.recipes.recipe import Recipe
 from keras_gce.seeds import seeded
+from keras_gce.training.averages import set_averages
 
 __all__ = ["SETTINGS", "claim", "train", "trained"]
 
@@ -34,6 +35,7 @@ def train(
     seed: int = 0,
     checkpoint: PathLike | None = None,
     progress: bool = True,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.Model:
     """Trains the model of a recipe.
 
@@ -47,6 +49,11 @@ def train(
             call continues there after a kill, and ends as one that was never killed.
             Defaults to `None`: nothing is kept.
         progress: Whether to show a progress bar on stderr. Defaults to `True`.
+        callbacks: Keras callbacks, asked at the beginning and the end of the training
+            and of each epoch, and of its validation: with them the logs have `val_loss`
+            and `val_accuracy` of `dataset.validation`, where it has one. One may stop
+            the training, and give back other weights. What they remember is not in
+            the checkpoint. Defaults to none.
 
     Returns:
         The trained, compiled `keras.Model`, which returns logits, in float32 whatever
@@ -76,9 +83,13 @@ def train(
     if done < recipe.epochs:
         with seeded(seed):  # What is traced may draw.
             at = done, step
-            logs = _train(recipe, dataset, trainer, seed, state, at, progress)
+            logs = _train(
+                *(recipe, dataset, trainer, seed, state, at, progress, callbacks)
+            )
         if trainer is not model:
             trainer.warn_at_chance(logs)
+    elif recipe.ema is not None:
+        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     if recipe.dtype_policy is None:
         return model
     with seeded(seed):
@@ -93,6 +104,7 @@ def _train(
     state: pathlib.Path | None,
     done: tuple[int, int],
     progress: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> dict[str, float]:
     """Trains to the end, from so many epochs and steps on; the last epoch's metrics."""
     epochs = Epochs(trainer, recipe, dataset, seed)
@@ -101,14 +113,21 @@ def _train(
     def logs() -> dict[str, float]:
         return {k: float(v) for k, v in trainer.get_metrics_result().items()}
 
+    found: dict[str, float] = {}
+    listed = keras.callbacks.CallbackList(
+        list(callbacks), add_history=True, model=trainer, epochs=recipe.epochs
+    )
+    listed.on_train_begin()
     saved, cost = time.monotonic(), 0.0
     total, before = recipe.epochs * steps, first * steps + step
     with bar(f"training {recipe.name}", total, progress, before) as advance:
         for epoch in range(first, recipe.epochs):
+            listed.on_epoch_begin(epoch)
             for now in epochs.stretches(epoch, step):
                 if progress:
                     counted = f"epoch {epoch + 1}/{recipe.epochs}"
                     counted += f", accuracy {logs()['accuracy']:.4f}"
+                    counted += _validated(trainer.history)
                     advance(now - step, f"training {recipe.name}", counted)
                 step = now
                 last = (epoch + 1, now) == (recipe.epochs, steps)
@@ -119,8 +138,38 @@ def _train(
                     saving.save_weights(trainer, state, *at)
                     saved = time.monotonic()
                     cost = saved - start
-            step = 0
-    return logs()
+            step, found = 0, logs()
+            if callbacks:
+                listed.on_epoch_end(epoch, found | _validate(trainer, dataset, listed))
+            if trainer.stop_training:
+                break
+    if recipe.ema is not None:
+        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+    listed.on_train_end(found)
+    if callbacks:  # One of them may have given other weights back.
+        set_averages(trainer.optimizer)
+    return found
+
+
+def _validate(
+    trainer: keras.Model, dataset: Dataset, callbacks: keras.callbacks.CallbackList
+) -> dict[str, float]:
+    """Evaluates on the validation part as `fit` does, and returns what logs get."""
+    if not len(dataset.validation):
+        return {}
+    found = trainer.evaluate(
+        dataset.validation.batches(500), callbacks=callbacks, return_dict=True
+    )
+    return {f"val_{name}": value for name, value in found.items()}
+
+
+def _validated(history: keras.callbacks.History) -> str:
+    """Says the accuracies of the last validation, if any."""
+    return "".join(
+        f", {name} {values[-1]:.4f}"
+        for name, values in history.history.items()
+        if name.startswith("val_") and name.endswith("accuracy")
+    )
 
 
 def trained(
@@ -153,7 +202,7 @@ def claim(
         InputError: If it is that of another one.
     """
     images = len(dataset.train)
-    settings = {**dataclasses.asdict(recipe), "seed": seed, "train_images": images}
+    settings = {**recipe.settings, "seed": seed, "train_images": images}
     meta = files.work_folder(folder, SETTINGS, "checkpoint") / SETTINGS
     if meta.exists() and recipe.optimizer == "adam":
         found = json.loads(meta.read_text())

@@ -4,8 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from averages import averages_of
 
-from keras_gce import cli
+from keras_gce import cli, saving
 
 
 def test_wrong_input(refused, tmp_path):
@@ -21,6 +22,11 @@ def test_wrong_input(refused, tmp_path):
         ("cot", *train, "--adversarial", "--loss", "cot"),
         ("`--awp` must be given with adv", *train, "--awp", "0.01"),
         ("> 0. Received: 0", *train, "--adversarial", "--awp", "0"),
+        ("free", *train, "--adversarial", "free"),
+        ("--steps 2", *train, "--adversarial", "fast", "--steps", "2"),
+        ("--ema 0", *train, "--ema", "0"),
+        ("--checkpoint state", *train, "--adversarial=fast", "--checkpoint", "state"),
+        ("--checkpoint state", *train, "--early-stopping", "--checkpoint", "state"),
     ):
         line = refused(*arguments)
         assert received in line, line
@@ -48,6 +54,27 @@ def test_train_then_evaluate(capsys, few, tmp_path):
     assert f"--dataset {few / 'mnist.npz'} --eps 0.1 --examples 20" in page
     names = ["out", "report.html", "report.json", "state"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:Training has stayed at chance")
+def test_one_step_averages_and_early_stopping(capsys, few, tmp_path):
+    model, board = tmp_path / "model.keras", tmp_path / "board"
+    arguments = ["--dataset", str(few / "mnist.npz"), "--model", "small_cnn"]
+    arguments += ["--epochs", "2", "--adversarial", "fast", "--eps", "0.02", "--ema"]
+    arguments += ["--early-stopping", "3", "--tensorboard", str(board)]
+    assert cli.main(["train", *arguments, "--output", str(model)]) == 0
+    names, *epochs, _ = capsys.readouterr().out.splitlines()
+    assert names.split()[:3] == ["epoch", "accuracy", "val_accuracy"]
+    assert "val_robust_accuracy" in names.split()
+    assert [line.split()[0] for line in epochs] == ["1", "2"]
+    assert list(board.rglob("events*"))
+    # Of the best epoch, or the last: averages, as the optimizer in the file has them.
+    saved = saving.load_model(model)
+    for weight, average in zip(saved.get_weights(), averages_of(saved), strict=True):
+        np.testing.assert_array_equal(weight, average)
+    # About one epoch of the 116 images that are not held out.
+    assert saved.optimizer.ema_momentum == 0.5
 
 
 @pytest.mark.slow

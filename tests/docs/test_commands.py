@@ -45,6 +45,7 @@ SMALL = {
         "--model": "small_cnn",
         "--seed": None,
         "--awp": None,
+        "--tensorboard": None,
         "--output": "trained.keras",
     },
     "evaluate": {
@@ -113,7 +114,9 @@ def small(arguments):
         options["--examples"] = None
     if rest[0] in ("figure2", "figure3"):
         options = {}
-    if "--adversarial" in rest:
+    if "fast" in rest:
+        options |= {"--eps": None}
+    elif "--adversarial" in rest:
         options |= {"--steps": "2", "--eps": None}
     if "--source" in rest or "--fail-under" in rest:
         options["--attacks"] = "fgsm"

@@ -5,6 +5,7 @@ import pytest
 from recipes import tiny
 
 from keras_gce import losses, models, names, recipes, training
+from keras_gce.attacks import PGD
 from keras_gce.recipes import networks
 
 
@@ -30,6 +31,14 @@ def test_rates_fall_at_one_half_and_at_three_quarters(data):
     assert float(adam.learning_rate) == pytest.approx(1e-3) and adam.beta_2 == 0.99
 
 
+def test_averages_are_over_the_updates_of_epochs(data):
+    assert not recipes.optimizer(tiny.recipe("crossentropy"), data).use_ema
+    # Of three updates each.
+    for epochs, momentum in ((2, 5 / 6), (0.1, 0)):
+        adam = recipes.optimizer(tiny.recipe("crossentropy", ema=epochs), data)
+        assert adam.use_ema and adam.ema_momentum == pytest.approx(momentum)
+
+
 def test_what_trains_a_network(data):
     def built(recipe):
         model = recipes.network(recipe, data)
@@ -50,3 +59,5 @@ def test_what_trains_a_network(data):
     attack = trainer.attack
     assert (attack.eps, attack.steps, attack.seed) == (0.02, 3, 7)
     assert (trainer.warmup_steps, recipe.warmup_epochs) == (3, 1)
+    _, fast = built(tiny.recipe("crossentropy", adversarial="fast", eps=0.2))
+    assert fast.attack == PGD(eps=0.2, step_size=0.25, steps=1, seed=7)

@@ -19,6 +19,16 @@ def test_recipes_of_the_paper():
     assert recipes.recipe_for("mnist", "cot").eps is None
 
 
+def test_fast_adversarial_training():
+    """As Wong et al. have it; eps grows as in PGD's."""
+    recipe = recipes.recipe_for("mnist", "crossentropy", adversarial="fast", eps=0.2)
+    assert (recipe.eps, recipe.steps, recipe.step_size) == (0.2, 1, 0.25)
+    assert recipe.one_step and recipe.warmup_epochs == 1
+    named = recipes.recipe_for("mnist", "crossentropy", adversarial="pgd")
+    assert named == recipes.recipe_for("mnist", "crossentropy", adversarial=True)
+    assert not named.one_step
+
+
 @pytest.mark.parametrize(
     ("settings", "received"),
     [
@@ -32,6 +42,11 @@ def test_recipes_of_the_paper():
         ({"adversarial": True, "loss": "cot"}, "loss='cot'"),
         ({"awp": 0.01}, "awp=0.01, adversarial=False"),
         ({"adversarial": True, "awp": 0.0}, "awp=0.0"),
+        ({"adversarial": "free"}, "adversarial='free'"),
+        ({"adversarial": "fast", "steps": 2}, "steps=2"),
+        ({"ema": float("nan")}, "ema=nan"),
+        ({"ema": 0.0}, "ema=0.0"),
+        ({"ema": 0.9, "loss": "cot"}, "ema=0.9, loss='cot'"),
     ],
 )
 def test_recipe_for_refuses(settings, received):
@@ -57,6 +72,9 @@ def test_names():
         "1 epoch(s)), weights perturbed (AWP, gamma 0.01), 200" in perturbed.described
     )
     assert recipe.folder(3) == recipe.name + "-seed3"
+    assert recipes.recipe_for("cifar10", "cot").name == "cot"
+    recipe = recipes.recipe_for("cifar10", "crossentropy", ema=0.5)
+    assert recipe.name == "crossentropy-ema0.5"
     # What the command line offers.
     assert recipes.LOSSES is names.LOSSES
     assert recipes.DTYPE_POLICIES is names.DTYPE_POLICIES

@@ -49,9 +49,11 @@ def test_natural_weight(images, reduction, weighted):
 # Needs a process of its own: neither setting can be taken back.
 ISOLATED = """
 import sys
+import warnings
 import keras, numpy as np, tensorflow as tf
 from keras_gce import backend
 from keras_gce.attacks import BIM, PGD
+from keras_gce.callbacks import CatastrophicOverfitting, RobustAccuracy
 from keras_gce.recipes import epochs
 from keras_gce.training import AWP, AdversarialModel, ComplementObjectiveModel
 
@@ -107,6 +109,27 @@ loop = weights(mixed, strategy.scope(), loop=True)
 moved = weights(awp)
 cot = weights(ComplementObjectiveModel)
 shared = weights(ComplementObjectiveModel, strategy.scope())
+# Averages, swapped in for the validation, and given back where training fails.
+failed = []
+with strategy.scope():
+    model = keras.Sequential([
+        keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    watched = AdversarialModel(model, BIM(eps=0.1, steps=2))
+    watched.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"])
+watch = CatastrophicOverfitting((x, y), eps=0.1)
+watch._failed = lambda best, now: len(failed) == 3 or failed.append(1)
+with warnings.catch_warnings(action="ignore"):
+    logs = watched.fit(x, y, epochs=9, verbose=0, validation_data=(x, y), callbacks=[
+        watch, RobustAccuracy((x, y), PGD(eps=0.1, steps=10, seed=0)),
+        keras.callbacks.SwapEMAWeights()]).history
+assert logs["val_robust_accuracy"] == logs["val_pgd_accuracy"] and len(failed) == 3
+assert model.evaluate(x, y, verbose=0)[1] == logs["val_accuracy"][watch.best_epoch]
+for weight, average in zip(
+        model.weights, watched.optimizer._model_variables_moving_average):
+    for copy in weight.value.values + average.value.values:
+        np.testing.assert_array_equal(copy, weight.value.values[0])
 print(difference(plain, zero), difference(one, two), difference(one, loop),
       difference(moved, weights(awp, strategy.scope())),
       difference(cot, shared), difference(plain, one), difference(plain, cot),
