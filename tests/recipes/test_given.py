@@ -200,7 +200,7 @@ def test_figure_1(few, crossentropy, gce, tmp_path):
 
 def test_a_recipe_of_an_earlier_version_is_known(tmp_path):
     """Files have a field that came later only where it is set."""
-    recipe = recipes.recipe_for("digits", adversarial=True, eps=0.1)
+    recipe = recipes.recipe_for("digits", "crossentropy", adversarial=True, eps=0.1)
     assert not {"awp", "ema"} & set(recipe.settings)
     assert given._recipe({"recipe": recipe.settings}) == recipe
     later = dataclasses.replace(recipe, awp=0.01, ema=2.0)
