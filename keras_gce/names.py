@@ -12,12 +12,14 @@ __all__ = [
     "DTYPE_POLICIES",
     "ENGINES",
     "EPS_FREE_ATTACKS",
+    "EXPERIMENTS",
     "FIGURES",
     "FLAGS",
     "L1_ATTACKS",
     "LOSSES",
     "NETWORKS",
     "NORMS",
+    "OBJECTIVES",
     "PAPER_ATTACKS",
     "TABLES",
     "THREAT_MODELS",
@@ -29,6 +31,8 @@ NETWORKS = ("lenet5", "resnet20", "resnet56", "resnet50", "small_cnn")
 LOSSES = ("crossentropy", "cot", "guided_complement_entropy")
 # Of adversarial training: many steps, or one (Wong et al. 2020).
 ADVERSARIAL = ("pgd", "fast")
+# Of adversarial training -> the class in `keras_gce.training`.
+OBJECTIVES = {"trades": "TRADES", "mart": "MART"}
 DTYPE_POLICIES = ("mixed_float16", "mixed_bfloat16")
 # On the command line -> the class in `keras_gce.attacks`.
 ATTACKS = {
@@ -86,3 +90,5 @@ FLAGS = (
 # Of the paper.
 TABLES = ("table2", "table3", "table4", "table5", "table6")
 FIGURES = ("figure1", "figure2", "figure3", "figure4")
+# Not of the paper: questions that it leaves open.
+EXPERIMENTS = ("outer_loss",)

@@ -17,6 +17,7 @@ from keras_gce.plotting.losses import (
     loss_simplexes,
     simplex_values,
 )
+from keras_gce.plotting.paired import paired_differences
 from keras_gce.plotting.robustness import accuracy_curves, adversarial_examples
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "loss_profile",
     "loss_simplex",
     "loss_simplexes",
+    "paired_differences",
     "penultimate_features",
     "silhouette_values",
     "silhouettes",

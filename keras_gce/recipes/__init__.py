@@ -3,6 +3,7 @@
 from keras_gce.names import DTYPE_POLICIES, FIGURES, LOSSES
 from keras_gce.recipes.figures import reproduce_figure
 from keras_gce.recipes.networks import network, optimizer
+from keras_gce.recipes.outer_loss import reproduce_outer_loss
 from keras_gce.recipes.recipe import Recipe, recipe_for
 from keras_gce.recipes.reproduction import Figure
 from keras_gce.recipes.runs import run
@@ -24,6 +25,7 @@ __all__ = [
     "recipe_for",
     "reproduce",
     "reproduce_figure",
+    "reproduce_outer_loss",
     "reproduce_table2",
     "run",
     "train",

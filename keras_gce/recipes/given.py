@@ -188,7 +188,7 @@ class _Found:
         """Whether it can stand for what a recipe trains."""
         if self.recipe is None:
             return self.compiled_as(recipe)
-        names = ("dataset", "loss", "alpha", "eps")
+        names = ("dataset", "loss", "alpha", "eps", "objective")
         return all(getattr(self.recipe, n) == getattr(recipe, n) for n in names)
 
     @property
@@ -238,6 +238,8 @@ def _recipe(notes: dict[str, Any]) -> Recipe | None:
     # Older files have no later fields, nor have those in which none is set.
     names = [name for name in names if name not in LATER or name in settings]
     try:
+        # An objective is there where there is one.
+        settings = {"objective": None, **settings}
         return Recipe(**{name: settings[name] for name in names})
     except (KeyError, TypeError):
         return None

@@ -9,6 +9,7 @@ import keras
 from keras_gce import losses, models, training
 from keras_gce.attacks import PGD
 from keras_gce.datasets import Dataset
+from keras_gce.names import OBJECTIVES
 from keras_gce.recipes.recipe import Recipe
 
 __all__ = [
@@ -85,6 +86,7 @@ def compiled(
         trainer = training.AdversarialModel(
             model,
             PGD(**attack, seed=seed),
+            objective=_objective(recipe),
             warmup_steps=round(recipe.warmup_epochs * steps_per_epoch(recipe, dataset)),
             weight_perturbation=(
                 None if recipe.awp is None else training.AWP(recipe.awp)
@@ -92,6 +94,14 @@ def compiled(
         )
     trainer.compile(optimizer(recipe, dataset), loss(recipe), metrics=["accuracy"])
     return trainer
+
+
+def _objective(recipe: Recipe) -> training.Objective | None:
+    """Returns what takes the place of the loss alone."""
+    if recipe.objective is None:
+        return None
+    made: training.Objective = getattr(training, OBJECTIVES[recipe.objective])()
+    return made
 
 
 def in_float32(recipe: Recipe, dataset: Dataset, model: keras.Model) -> keras.Model:

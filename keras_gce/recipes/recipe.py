@@ -7,7 +7,13 @@ from typing import Any
 from keras_gce.errors import InputError
 from keras_gce.files import PathLike
 from keras_gce.losses import GuidedComplementEntropy
-from keras_gce.names import ADVERSARIAL, DTYPE_POLICIES, LOSSES, NETWORKS
+from keras_gce.names import (
+    ADVERSARIAL,
+    DTYPE_POLICIES,
+    LOSSES,
+    NETWORKS,
+    OBJECTIVES,
+)
 
 __all__ = ["LATER", "Recipe", "recipe_for"]
 
@@ -22,7 +28,7 @@ FAST_STEP = 1.25
 # all epochs. The digits' epochs are short.
 WARMUP, WARMUP_SHARE = {"digits": 10}, 0.25
 # Fields that files of earlier versions don't have.
-LATER = {"awp", "ema"}
+LATER = {"awp", "ema", "objective"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,8 @@ class Recipe:
         awp: Gamma of adversarial weight perturbation; `None` for none.
         ema: Epochs over whose updates, about, weights are averaged (exponentially); the
             trained model has the averages. `None`: it has the last update's weights.
+        objective: `"trades"` or `"mart"`, with the loss in it where its paper has
+            cross-entropy; `None` is the loss on PGD's images alone.
     """
 
     dataset: str
@@ -69,6 +77,7 @@ class Recipe:
     dtype_policy: str | None = None
     awp: float | None = None
     ema: float | None = None
+    objective: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -93,6 +102,8 @@ class Recipe:
             name += f"-awp{self.awp:g}"
         if self.ema is not None:
             name += f"-ema{self.ema:g}"
+        if self.objective is not None:
+            name += f"-{self.objective}"
         return name if self.dtype_policy is None else f"{name}-{self.dtype_policy}"
 
     @property
@@ -101,10 +112,11 @@ class Recipe:
         policy = f" in {self.dtype_policy}" if self.dtype_policy else ""
         training = ""
         if self.eps is not None:
+            with_it = f"{self.objective.upper()}, " if self.objective else ""
             training = (
-                f"PGD adversarial training (eps {self.eps:g}, {self.steps} steps of "
-                f"{self.step_size:g}, eps grown over the first {self.warmup_epochs:g} "
-                "epoch(s)), "
+                f"{with_it}PGD adversarial training (eps {self.eps:g}, "
+                f"{self.steps} steps of {self.step_size:g}, eps grown over the first "
+                f"{self.warmup_epochs:g} epoch(s)), "
             )
         if self.awp is not None:
             training += f"weights perturbed (AWP, gamma {self.awp:g}), "
@@ -140,6 +152,7 @@ def recipe_for(
     dtype_policy: str | None = None,
     awp: float | None = None,
     ema: float | None = None,
+    objective: str | None = None,
 ) -> Recipe:
     """Returns the paper's recipe for a dataset and a loss, with what is overridden.
 
@@ -171,6 +184,8 @@ def recipe_for(
         ema: Epochs, > 0, over whose updates weights are averaged, about: with n updates
             the momentum is 1 - 1 / n. The trained model's weights are the averages.
             Not with COT, which has two optimizers. Defaults to `None`: no averages.
+        objective: `"trades"` or `"mart"` for adversarial training by these, with
+            their default weights. Defaults to `None`.
 
     Returns:
         A `Recipe`.
@@ -224,6 +239,12 @@ def recipe_for(
         )
     if awp is not None and not awp > 0:
         raise InputError(f"`awp` must be > 0. Received: awp={awp}")
+    if objective is not None and not (adversarial and objective in OBJECTIVES):
+        raise InputError(
+            f"`objective` must be one of {', '.join(OBJECTIVES)}, with "
+            f"adversarial=True. Received: objective={objective!r}, "
+            f"adversarial={adversarial}"
+        )
     if adversarial and loss == "cot":
         raise InputError(
             "`loss` must be crossentropy or guided_complement_entropy with "
@@ -255,6 +276,7 @@ def recipe_for(
         dtype_policy=dtype_policy,
         awp=awp,
         ema=ema,
+        objective=objective,
         **attack,
     )
 

@@ -66,10 +66,11 @@ class Reproduction:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Figure(Reproduction):
-    """A figure of the paper, and the numbers that it only suggests.
+    """A figure, and the numbers that it only suggests.
 
     Args:
-        name: `"figure1"`, `"figure2"`, `"figure3"` or `"figure4"`.
+        name: `"figure1"`, `"figure2"`, `"figure3"`, `"figure4"`, or that of an
+            experiment, such as `"outer_loss"`.
         caption: What it is of.
         columns: Heads of the table beside it.
         rows: Its rows, text.

@@ -16,7 +16,7 @@ from keras_gce.progress import say
 from keras_gce.recipes.given import GivenModel, Source, given_models
 from keras_gce.recipes.paper_attacks import paper_attacks
 from keras_gce.recipes.recipe import Recipe
-from keras_gce.recipes.trainer import trained
+from keras_gce.recipes.trainer import Watch, trained
 from keras_gce.workers import check_workers, spread
 
 __all__ = ["attacked", "chosen_attacks", "chosen_seeds", "over_seeds", "run"]
@@ -34,6 +34,7 @@ def over_seeds(
     progress: bool = True,
     workers: int | None = None,
     address: str | None = None,
+    watch: Callable[[Recipe, pathlib.Path], Watch] | None = None,
 ) -> dict[Source, list[Result]]:
     """Measures each recipe's model with each seed: all with the first, then the next.
 
@@ -51,6 +52,8 @@ def over_seeds(
         workers: How many runs are made at once, by Ray's workers; see
             `keras_gce.workers.spread`. Defaults to `None`: one, in this process.
         address: The Ray cluster that these are of. Defaults to `None`: this machine.
+        watch: Function of a run's recipe and folder: what `train` calls after each of
+            its epochs. Defaults to `None`.
 
     Returns:
         Dict of the recipe, or the `GivenModel`, -> what came of it, a list with one for
@@ -67,7 +70,7 @@ def over_seeds(
     folders = [output / source.folder(seed) for seed, source in runs]
     found: dict[str, Result] = {}
     for name, (result, words) in _made(
-        *(runs, folders, dataset, measure, given, progress, workers, address)
+        *(runs, folders, dataset, measure, given, progress, workers, address, watch)
     ):
         found[name] = result
         say(f"{recipes[0].dataset}, {name}: {words}", progress)
@@ -86,6 +89,7 @@ def _made(
     progress: bool,
     workers: int | None,
     address: str | None,
+    watch: Callable[[Recipe, pathlib.Path], Watch] | None,
 ) -> Iterator[tuple[str, tuple[Result, str]]]:
     """Yields each run's folder and what came of it: as they come from workers."""
     if workers is not None:
@@ -93,13 +97,13 @@ def _made(
             folder.name: (seed, source, folder.absolute())
             for (seed, source), folder in zip(runs, folders, strict=True)
         }
-        shared: tuple[Any, ...] = dataset, measure, {}, progress
+        shared: tuple[Any, ...] = dataset, measure, {}, progress, watch
         yield from spread(_run, shared, pieces, workers, address, progress)
         return
     for (seed, source), folder in zip(runs, folders, strict=True):
         yield (
             folder.name,
-            _run(dataset, measure, given, progress, seed, source, folder),
+            _run(dataset, measure, given, progress, watch, seed, source, folder),
         )
 
 
@@ -108,13 +112,15 @@ def _run(
     measure: Callable[[Source, keras.Model, pathlib.Path], tuple[Result, str]],
     given: Mapping[GivenModel, keras.Model],
     progress: bool,
+    watch: Callable[[Recipe, pathlib.Path], Watch] | None,
     seed: int,
     source: Source,
     folder: pathlib.Path,
 ) -> tuple[Result, str]:
     """Trains a model, or finds it, and measures it: in a worker too."""
     if isinstance(source, Recipe):
-        model = trained(source, dataset, seed, folder, progress)
+        each = watch(source, folder) if watch is not None else None
+        model = trained(source, dataset, seed, folder, progress, each)
     else:
         model = given.get(source) or saving.load_model(source.path)
     return measure(source, model, files.output_folder(folder))

@@ -1,0 +1,356 @@
+"""Does GCE outside help? Adversarial training with both losses, seed by seed."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from keras_gce import datasets, evaluation, files, plotting
+from keras_gce.attacks import PGD, Attack, AutoAttack
+from keras_gce.checks import check_integer
+from keras_gce.errors import InputError, check_installed
+from keras_gce.evaluation import RobustnessReport
+from keras_gce.files import PathLike
+from keras_gce.recipes.given import Source
+from keras_gce.recipes.paired import Paired
+from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.reproduction import (
+    LOSS_NAMES,
+    Figure,
+    mean,
+    reproduction_folder,
+)
+from keras_gce.recipes.runs import chosen_seeds, over_seeds
+from keras_gce.recipes.trainer import Watch
+
+__all__ = ["reproduce_outer_loss"]
+
+NAME = "outer_loss"
+LOSSES = ("crossentropy", "guided_complement_entropy")
+# Objective -> how the table and the picture call it.
+TRAININGS = {None: "PGD adversarial training", "trades": "TRADES"}
+# Dataset -> radius, images in a batch, and the share of the epochs over which the
+# radius grows. At these radii the networks keep most and not all of their accuracy.
+SETTINGS = {
+    "digits": (0.15, 32, 0.25),
+    "mnist": (0.25, 32, 0.15),
+    "cifar10": (8 / 255, 128, 0.0),
+}
+# PGD's in training, where the paper's Table 6 has 40 on MNIST.
+STEPS = 10
+# Of the curve: how often it is measured, and by which attack.
+POINTS, CURVE_STEPS = 10, 20
+CURVE = "curve.json"
+MEASURES = {
+    "clean": "none",
+    "training": "PGD, training loss (the paper's)",
+    "crossentropy": "PGD, cross-entropy",
+    "autoattack": "AutoAttack",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """What came of one model: accuracies in %, and its curve."""
+
+    accuracies: dict[str, float]
+    curve: list[dict[str, float]]
+
+
+def reproduce_outer_loss(
+    dataset_name: str,
+    output: PathLike,
+    epochs: int | None = None,
+    seeds: int = 5,
+    examples: int = 500,
+    train_images: int | None = None,
+    model: str | None = None,
+    dtype_policy: str | None = None,
+    data_dir: PathLike | None = None,
+    progress: bool = True,
+    seed: int | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+) -> Figure:
+    """Asks the paper's question anew: does GCE outside adversarial training help?
+
+    Trains on PGD's images, which ascend cross-entropy, with cross-entropy and with GCE
+    (alpha 1/3) as the loss that is descended; and TRADES with both in its natural term.
+    The models of a seed differ in nothing else: initial weights, batches and the
+    attack's random starts are the same. Each is attacked by PGD of 100 steps (40 on
+    CIFAR10), through its own loss, as in the paper's Table 6, and through
+    cross-entropy, and by AutoAttack, on the same images. The differences are paired
+    seed by seed. The robust accuracy in the course of the training shows whether it
+    had converged; nothing is chosen by it. All is kept in `output`; the same call
+    continues there.
+
+    Args:
+        dataset_name: `"digits"` (eps 0.15), `"mnist"` (0.25) or `"cifar10"` (8/255).
+        output: Path of the folder for `outer_loss.png`, `.md` and `.json`, and
+            `outer_loss` with the models and reports.
+        epochs: Number of epochs. Defaults to `None`: those of `recipe_for`.
+        seeds: Number of seeds, >= 1: 0, 1, ...; one alone has no interval. Defaults
+            to 5.
+        examples: Number of test images, >= 1; the first ones. Defaults to 500.
+        train_images: Number of training images, >= 1; the first ones. Defaults to
+            `None`: all.
+        model: Name of another network. Defaults to `None`: that of `recipe_for`.
+        dtype_policy: That of the training, see `recipe_for`. Defaults to `None`.
+        data_dir: Folder of the datasets. Defaults to `None`.
+        progress: Whether to show progress on stderr. Defaults to `True`.
+        seed: The one seed that is run, in place of `seeds`, so that seeds can be spread
+            over machines; the call without it, in a folder that they share or that was
+            brought together, then finds them done. Defaults to `None`.
+        workers: How many runs are made at once, by processes of Ray (extra `ray`), each
+            with a device of its own or a share of the cores, where `output` must be
+            seen. Defaults to `None`: one after the other, in this process.
+        address: The Ray cluster that these are of. Defaults to `None`: this machine.
+
+    Returns:
+        A `Figure`; `print` shows its table as Markdown.
+
+    Raises:
+        InputError: If an argument is not as described, or matplotlib is missing.
+    """
+    chosen = chosen_seeds(seeds, seed)
+    check_integer("examples", examples, least=1)
+    if train_images is not None:
+        check_integer("train_images", train_images, least=1)
+    if dataset_name not in SETTINGS:
+        raise InputError(
+            f"`dataset_name` must be one of {', '.join(SETTINGS)}. "
+            f"Received: dataset_name={dataset_name!r}"
+        )
+    check_installed("The figure", "plot", "matplotlib")
+    output = reproduction_folder(output, NAME)
+    recipes = _recipes(dataset_name, epochs, model, dtype_policy)
+    dataset = datasets.load(dataset_name, data_dir=data_dir, validation=0)
+    if train_images is not None:
+        count = min(train_images, len(dataset.train))
+        dataset = dataclasses.replace(dataset, train=dataset.train.take(count))
+    test = dataset.test.take(min(examples, len(dataset.test)))
+
+    def watch(recipe: Recipe, folder: pathlib.Path) -> Watch:
+        return _watch(recipe, folder, test)
+
+    def measure(
+        source: Source, network: keras.Model, folder: pathlib.Path
+    ) -> tuple[_Run, str]:
+        report = _attacked(source, network, folder, test, progress)
+        found = _accuracies(report)
+        words = ", ".join(f"{MEASURES[k]} {v:.2f}%" for k, v in found.items())
+        return _Run(accuracies=found, curve=_curve(folder)), words
+
+    runs = over_seeds(
+        recipes,
+        chosen,
+        files.output_folder(output / NAME),
+        dataset,
+        measure,
+        progress=progress,
+        workers=workers,
+        address=address,
+        watch=watch,
+    )
+    made = _figure(runs, chosen, len(dataset.train), len(test))
+    made.write(output)
+    return made
+
+
+def _recipes(
+    dataset: str, epochs: int | None, model: str | None, dtype_policy: str | None
+) -> list[Recipe]:
+    eps, batch_size, warmup = SETTINGS[dataset]
+    recipes = [
+        recipe_for(
+            dataset,
+            loss,
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            adversarial=True,
+            eps=eps,
+            steps=STEPS,
+            dtype_policy=dtype_policy,
+            objective=objective,
+        )
+        for objective in TRAININGS
+        for loss in LOSSES
+    ]
+    return [
+        dataclasses.replace(recipe, warmup_epochs=warmup * recipe.epochs)
+        for recipe in recipes
+    ]
+
+
+def _watch(recipe: Recipe, folder: pathlib.Path, test: datasets.Split) -> Watch:
+    """Returns what measures the model of a run now and then."""
+    due = {round(recipe.epochs * n / POINTS) for n in range(1, POINTS + 1)}
+
+    def watch(epoch: int, model: keras.Model, logs: Mapping[str, float]) -> None:
+        if epoch not in due:
+            return
+        attack = PGD(eps=recipe.eps or 0.0, steps=CURVE_STEPS)
+        report = evaluation.evaluate(
+            model,
+            test,
+            attack,
+            threat_model="crossentropy",
+            progress=False,
+            diagnostics=False,
+        )
+        point = {
+            "epoch": epoch,
+            "loss": logs["loss"],
+            "clean_accuracy": report.clean_accuracy,
+            "robust_accuracy": report.worst_case_accuracy,
+        }
+        # One that continues may measure an epoch again.
+        before = [each for each in _curve(folder) if each["epoch"] < epoch]
+        files.write_text(folder / CURVE, json.dumps([*before, point], indent=2) + "\n")
+
+    return watch
+
+
+def _curve(folder: pathlib.Path) -> list[dict[str, float]]:
+    path = folder / CURVE
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def _attacked(
+    source: Source,
+    network: keras.Model,
+    folder: pathlib.Path,
+    test: datasets.Split,
+    progress: bool,
+) -> RobustnessReport:
+    eps = source.eps or 0.0
+    steps, size = (40, 2.5 * eps / 40) if source.dataset == "cifar10" else (100, 0.01)
+    attacks: list[Attack] = [
+        PGD(eps=eps, steps=steps, step_size=size),
+        AutoAttack(eps=eps),
+    ]
+    report = evaluation.evaluate(
+        network,
+        test,
+        attacks,
+        checkpoint=folder / f"{NAME}-{len(test)}-{source.version}",
+        progress=progress,
+        diagnostics=False,  # The table shows rows.
+    )
+    files.write_text(folder / f"{NAME}.json", report.to_json())
+    files.write_text(folder / f"{NAME}.md", report.to_markdown())
+    return report
+
+
+def _accuracies(report: RobustnessReport) -> dict[str, float]:
+    """Returns the accuracies of `MEASURES`, in %."""
+    left = report.clean.copy()
+    found = {"clean": report.clean_accuracy}
+    for result, robust in zip(report.results, report.row_robust, strict=True):
+        if result.ensemble is not None:
+            left &= robust
+        elif result.loss in MEASURES:
+            found[result.loss] = result.robust_accuracy
+    found["autoattack"] = float(left.mean())
+    return {key: 100 * found[key] for key in MEASURES}
+
+
+def _figure(
+    runs: Mapping[Source, Sequence[_Run]],
+    seeds: Sequence[int],
+    train_images: int,
+    examples: int,
+) -> Figure:
+    """Returns the table, the numbers and the picture."""
+    recipes = {(r.objective, r.loss): r for r in runs if isinstance(r, Recipe)}
+    first = recipes[None, LOSSES[0]]
+    rows, trainings = [], []
+    pairs: dict[str, dict[str, Paired]] = {}
+    for objective, name in TRAININGS.items():
+        groups = [runs[recipes[objective, loss]] for loss in LOSSES]
+        pairs[name] = {}
+        for key, attack in MEASURES.items():
+            both = [[run.accuracies[key] for run in group] for group in groups]
+            paired = pairs[name][key] = Paired.of(*both)
+            rows.append([name, attack, *map(mean, both), *_cells(paired)])
+        trainings.append(
+            {
+                "training": name,
+                "models": [
+                    {
+                        "recipe": dataclasses.asdict(recipes[objective, loss]),
+                        "accuracies_percent": [run.accuracies for run in group],
+                        "curves": [run.curve for run in group],
+                    }
+                    for loss, group in zip(LOSSES, groups, strict=True)
+                ],
+                "differences": {k: v.to_dict() for k, v in pairs[name].items()},
+            }
+        )
+    curves = {
+        f"{TRAININGS[recipe.objective]}, {LOSS_NAMES[recipe.loss]}": _mean_curve(
+            runs[recipe]
+        )
+        for recipe in recipes.values()
+    }
+    title = f"{first.dataset}, {first.model}, linf eps {first.eps:.3g}"
+    return Figure(
+        name=NAME,
+        caption=f"{first.dataset}, {first.described} and TRADES (beta 6) of the same, "
+        f"the first {train_images} training images, {len(seeds)} seed(s), the first "
+        f"{examples} test images. Accuracy % "
+        f"{'(mean ± standard deviation over the seeds) ' * (len(seeds) > 1)}"
+        "of models that descend cross-entropy and GCE (alpha 1/3); their difference in "
+        "points, paired over the seeds: its mean, Student's 95% interval, the mean in "
+        "standard deviations of the difference, and in how many seeds GCE is ahead.",
+        columns=[
+            "training",
+            "attack",
+            "cross-entropy",
+            "GCE",
+            "GCE - cross-entropy",
+            "95% interval",
+            "effect",
+            "GCE ahead",
+        ],
+        rows=rows,
+        numbers={
+            "train_images": train_images,
+            "examples": examples,
+            "seeds": list(seeds),
+            "trainings": trainings,
+        },
+        picture=plotting.paired_differences(
+            {
+                name: {MEASURES[key]: pair.differences for key, pair in group.items()}
+                for name, group in pairs.items()
+            },
+            {
+                name: {MEASURES[key]: pair.interval for key, pair in group.items()}
+                for name, group in pairs.items()
+            },
+            curves,
+            title=f"{title}: {len(seeds)} seed(s), {examples} test images",
+        ),
+    )
+
+
+def _cells(paired: Paired) -> list[str]:
+    """The difference, as a row of the table has it."""
+    ends = "–"
+    if paired.interval is not None:
+        ends = "{:+.2f} to {:+.2f}".format(*paired.interval)
+    effect = "–" if paired.effect is None else f"{paired.effect:+.2f}"
+    count = len(paired.differences)
+    return [f"{paired.mean:+.2f}", ends, effect, f"{paired.wins} of {count}"]
+
+
+def _mean_curve(group: Sequence[_Run]) -> tuple[list[float], list[float]]:
+    """Returns epochs and mean robust accuracy in %, where all seeds have it."""
+    points = [{p["epoch"]: p["robust_accuracy"] for p in run.curve} for run in group]
+    epochs = sorted(set(points[0]).intersection(*points))
+    return epochs, [100 * float(np.mean([p[e] for p in points])) for e in epochs]
