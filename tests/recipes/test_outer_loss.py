@@ -1,0 +1,171 @@
+"""The experiment on the outer loss: its runs, what is paired, and what it resumes."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from PIL import Image
+from recipes import tiny
+
+from keras_gce import cli, recipes
+from keras_gce.attacks import AutoAttack
+from keras_gce.errors import InputError
+from keras_gce.recipes import networks, outer_loss, trainer
+from keras_gce.recipes.paired import Paired, t_quantile
+from keras_gce.training import MART, TRADES
+
+
+# Of tables of Student's distribution, 0.975, such as Abramowitz and Stegun's 26.10.
+@pytest.mark.parametrize(
+    ("freedom", "expected"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (30, 2.042)],
+)
+def test_quantiles(freedom, expected):
+    assert t_quantile(freedom) == pytest.approx(expected, abs=6e-4)
+
+
+def test_pairs():
+    # By hand: mean 1, deviation 2, so 1 +- 3.182 * 2 / sqrt(4).
+    found = Paired.of([10, 20, 30, 40], [8, 22, 32, 42])
+    assert (found.mean, found.deviation, found.effect, found.wins) == (1, 2, 0.5, 3)
+    assert found.interval == pytest.approx((-2.182, 4.182), abs=6e-4)
+    assert found.to_dict()["differences"] == [-2, 2, 2, 2]
+    alone = Paired.of([10], [12])
+    assert (alone.mean, alone.interval, alone.effect) == (2, None, None)
+    level = Paired.of([1, 1], [1, 1])
+    assert (level.interval, level.effect, level.wins) == ((0, 0), None, 0)
+
+
+def test_objectives_of_recipes(data):
+    for name, objective in (("trades", TRADES()), ("mart", MART())):
+        recipe = tiny.adversarial(objective=name)
+        model = networks.network(recipe, data)
+        assert networks.compiled(recipe, data, model, 0).objective == objective
+        assert recipe.name == f"crossentropy-eps0.02-{name}"
+        assert recipe.described.startswith(f"small_cnn, {name.upper()}, PGD")
+        assert recipe.settings["objective"] == name
+    # A folder of before, which knows no objective, is one of its recipe still.
+    assert "objective" not in tiny.adversarial().settings
+    for settings in ({"objective": "awp"}, {"objective": "mart", "adversarial": False}):
+        with pytest.raises(InputError, match=f"objective='{settings['objective']}'"):
+            tiny.recipe("crossentropy", **{"adversarial": True, **settings})
+
+
+def test_refuses(tmp_path):
+    with pytest.raises(InputError, match="dataset_name='cifar100'"):
+        recipes.reproduce_outer_loss("cifar100", tmp_path)
+    with pytest.raises(InputError, match="train_images=0"):
+        recipes.reproduce_outer_loss("digits", tmp_path, train_images=0)
+
+
+@pytest.fixture
+def soon_attacked(monkeypatch):
+    """AutoAttack's first two attacks with a few steps; all of it is its own tests'."""
+
+    class Few(AutoAttack):
+        @property
+        def attacks(self):
+            first, targeted, *_ = super().attacks
+            few = dataclasses.replace(targeted, steps=2, num_targets=1)
+            return dataclasses.replace(first, steps=2), few
+
+    monkeypatch.setattr(outer_loss, "AutoAttack", Few)
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:Training has stayed at chance")
+def test_by_the_command_line(capsys, tmp_path, few, epochs, soon_attacked, monkeypatch):
+    monkeypatch.setattr(outer_loss, "SETTINGS", {"digits": (0.02, 32, 0.25)})
+    monkeypatch.setattr(outer_loss, "STEPS", 2)
+    arguments = ["reproduce", "outer_loss", "--dataset", "digits", "--epochs", "4"]
+    arguments += ["--model", "small_cnn", "--examples", "20", "--train-images", "64"]
+    arguments += ["--output", str(tmp_path)]
+    assert cli.main([*arguments, "--seed", "1"]) == 0
+    assert "of 1" in capsys.readouterr().out
+    assert epochs == [0, 1, 2, 3] * 4
+    assert cli.main([*arguments, "--seeds", "2"]) == 0
+    out, err = capsys.readouterr()
+    # Seed 1 was found, and seed 0 trained.
+    assert epochs == [0, 1, 2, 3] * 8
+    assert out.startswith((tmp_path / "outer_loss.md").read_text())
+    assert "the first 64 training images, 2 seed(s), the first 20 test images" in out
+    assert "digits, guided_complement_entropy-eps0.02-trades-seed1: " in err
+    assert Image.open(tmp_path / "outer_loss.png").size[0] == 1400
+    numbers = json.loads((tmp_path / "outer_loss.json").read_text())
+    assert numbers["seeds"] == [0, 1]
+    for training, objective in zip(numbers["trainings"], (None, "trades"), strict=True):
+        crossentropy, gce = training["models"]
+        assert [m["recipe"]["objective"] for m in (crossentropy, gce)] == [
+            objective
+        ] * 2
+        for key, paired in training["differences"].items():
+            pairs = zip(
+                crossentropy["accuracies_percent"],
+                gce["accuracies_percent"],
+                strict=True,
+            )
+            differences = [b[key] - a[key] for a, b in pairs]
+            assert paired["differences"] == pytest.approx(differences)
+            row = f"| {training['training']} | {outer_loss.MEASURES[key]} | "
+            assert row in out and f"{paired['mean']:+.2f}" in out
+        # One model is what the other is but for its loss: equal until the first update.
+        for model in (crossentropy, gce):
+            for curve, accuracies in zip(
+                model["curves"], model["accuracies_percent"], strict=True
+            ):
+                assert [point["epoch"] for point in curve] == [1, 2, 3, 4]
+                last = 100 * curve[-1]["clean_accuracy"]
+                assert last == pytest.approx(accuracies["clean"])
+    # All of it is there: nothing is trained or attacked again.
+    text = (tmp_path / "outer_loss.md").read_text()
+    monkeypatch.setattr(outer_loss.PGD, "run", None)
+    assert cli.main([*arguments, "--seeds", "2"]) == 0
+    assert (tmp_path / "outer_loss.md").read_text() == text
+    assert epochs == [0, 1, 2, 3] * 8
+
+
+@pytest.mark.integration
+def test_what_is_attacked(data, tmp_path, soon_attacked):
+    recipe = tiny.recipe("crossentropy", epochs=1, adversarial=True, eps=0.02, steps=2)
+    model = trainer.trained(recipe, data, 0, tmp_path, False)
+    report = outer_loss._attacked(recipe, model, tmp_path, data.test, False)
+    found = outer_loss._accuracies(report)
+    # PGD as in Table 6, through both losses; AutoAttack as what all its attacks leave.
+    pgd = [row for row in report.results if row.name == "PGD"]
+    assert {row.loss for row in pgd} >= {"training", "crossentropy"}
+    assert {(row.eps, row.settings["steps"]) for row in pgd} == {(0.02, 100)}
+    ensemble = [row for row in report.results if row.ensemble == "AutoAttack"]
+    assert [row.name for row in ensemble] == ["APGD", "APGD-T"]
+    assert found["autoattack"] == 100 * min(row.robust_accuracy for row in ensemble)
+    assert found["clean"] == 100 * report.clean_accuracy
+
+
+@pytest.mark.integration
+def test_the_curve_of_a_killed_training(data, tmp_path, monkeypatch):
+    recipe = tiny.recipe("crossentropy", epochs=4, adversarial=True, eps=0.02, steps=2)
+    monkeypatch.setattr(trainer, "LOSS", 0.0)
+    whole, half = tmp_path / "whole", tmp_path / "half"
+
+    def train(folder, stop=None):
+        each = outer_loss._watch(recipe, folder, data.test)
+
+        def watch(epoch, model, logs):
+            each(epoch, model, logs)
+            if epoch == stop:  # Before the epoch's state is kept.
+                raise KeyboardInterrupt
+
+        trainer.train(recipe, data, 0, folder, progress=False, watch=watch)
+        return outer_loss._curve(folder)
+
+    whole.mkdir()
+    expected = train(whole)
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(half, stop=3)
+    assert train(half) == [
+        {key: pytest.approx(value, abs=1e-4) for key, value in point.items()}
+        for point in expected
+    ]
+    assert [point["epoch"] for point in expected] == [1, 2, 3, 4]
