@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_gce import attacks, datasets, evaluation, names, recipes
+from keras_gce import attacks, datasets, evaluation, names, recipes, training
 from keras_gce.attacks.base import Attack
 from keras_gce.attacks.in_ball import BallAttack
 from keras_gce.errors import InputError
@@ -113,6 +113,16 @@ def test_tables_and_their_attacks():
 def test_figures():
     assert recipes.FIGURES == names.FIGURES
     assert not set(names.FIGURES) & set(names.TABLES)
+
+
+def test_experiments():
+    for name in names.EXPERIMENTS:
+        assert hasattr(recipes, f"reproduce_{name}")
+
+
+def test_objectives():
+    for name, of_it in names.OBJECTIVES.items():
+        assert isinstance(getattr(training, of_it)(), training.Objective), name
 
 
 def test_flags():

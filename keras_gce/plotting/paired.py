@@ -31,8 +31,8 @@ def paired_differences(
     attacks = list(
         dict.fromkeys(key for group in differences.values() for key in group)
     )
-    figure = new_figure(9.6, 4.4)
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    figure = new_figure(9.6, 4.6)
+    left, right = figure.subplots(1, 2, width_ratios=(6, 5))
     for number, (training, group) in enumerate(differences.items()):
         style = {k: v for k, v in STYLES[number].items() if k != "linestyle"}
         # Trainings beside each other in an attack's band.
@@ -62,11 +62,18 @@ def paired_differences(
     )
     for (name, (epochs, percent)), style in zip(curves.items(), STYLES, strict=False):
         right.plot(epochs, percent, label=name, markersize=4, **style)
-    right.set(xlabel="epoch", ylabel="robust accuracy (%), PGD, mean over the seeds")
+    right.set(xlabel="epoch", ylabel="robust accuracy (%) under PGD, mean")
     right.xaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
         axis.grid(color="0.9")
         axis.set_axisbelow(True)
-        axis.legend(frameon=False, fontsize="small")
+        # Below, where it covers nothing.
+        axis.legend(
+            frameon=False,
+            fontsize="small",
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.14),
+            ncols=2,
+        )
     figure.suptitle(title)
     return figure

@@ -3,35 +3,32 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
-import numpy as np
 
-from keras_gce import datasets, evaluation, files, plotting
+from keras_gce import datasets, evaluation, files
 from keras_gce.attacks import PGD, Attack, AutoAttack
 from keras_gce.checks import check_integer
 from keras_gce.errors import InputError, check_installed
 from keras_gce.evaluation import RobustnessReport
 from keras_gce.files import PathLike
 from keras_gce.recipes.given import Source
-from keras_gce.recipes.paired import Paired
-from keras_gce.recipes.recipe import Recipe, recipe_for
-from keras_gce.recipes.reproduction import (
-    LOSS_NAMES,
-    Figure,
-    mean,
-    reproduction_folder,
+from keras_gce.recipes.outer_loss_figure import (
+    LOSSES,
+    MEASURES,
+    NAME,
+    TRAININGS,
+    Run,
+    figure,
 )
+from keras_gce.recipes.recipe import Recipe, recipe_for
+from keras_gce.recipes.reproduction import Figure, reproduction_folder
 from keras_gce.recipes.runs import chosen_seeds, over_seeds
 from keras_gce.recipes.trainer import Watch
 
 __all__ = ["reproduce_outer_loss"]
 
-NAME = "outer_loss"
-LOSSES = ("crossentropy", "guided_complement_entropy")
-# Objective -> how the table and the picture call it.
-TRAININGS = {None: "PGD adversarial training", "trades": "TRADES"}
 # Dataset -> radius, images in a batch, and the share of the epochs over which the
 # radius grows. At these radii the networks keep most and not all of their accuracy.
 SETTINGS = {
@@ -44,20 +41,6 @@ STEPS = 7
 # Of the curve: how often it is measured, and by which attack.
 POINTS, CURVE_STEPS = 10, 20
 CURVE = "curve.json"
-MEASURES = {
-    "clean": "none",
-    "training": "PGD, training loss (the paper's)",
-    "crossentropy": "PGD, cross-entropy",
-    "autoattack": "AutoAttack",
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Run:
-    """What came of one model: accuracies in %, and its curve."""
-
-    accuracies: dict[str, float]
-    curve: list[dict[str, float]]
 
 
 def reproduce_outer_loss(
@@ -138,11 +121,11 @@ def reproduce_outer_loss(
 
     def measure(
         source: Source, network: keras.Model, folder: pathlib.Path
-    ) -> tuple[_Run, str]:
+    ) -> tuple[Run, str]:
         report = _attacked(source, network, folder, test, progress)
         found = _accuracies(report)
         words = ", ".join(f"{MEASURES[k]} {v:.2f}%" for k, v in found.items())
-        return _Run(accuracies=found, curve=_curve(folder)), words
+        return Run(accuracies=found, curve=_curve(folder)), words
 
     runs = over_seeds(
         recipes,
@@ -155,7 +138,7 @@ def reproduce_outer_loss(
         address=address,
         watch=watch,
     )
-    made = _figure(runs, chosen, len(dataset.train), len(test))
+    made = figure(runs, chosen, len(dataset.train), len(test))
     made.write(output)
     return made
 
@@ -257,100 +240,3 @@ def _accuracies(report: RobustnessReport) -> dict[str, float]:
             found[result.loss] = result.robust_accuracy
     found["autoattack"] = float(left.mean())
     return {key: 100 * found[key] for key in MEASURES}
-
-
-def _figure(
-    runs: Mapping[Source, Sequence[_Run]],
-    seeds: Sequence[int],
-    train_images: int,
-    examples: int,
-) -> Figure:
-    """Returns the table, the numbers and the picture."""
-    recipes = {(r.objective, r.loss): r for r in runs if isinstance(r, Recipe)}
-    first = recipes[None, LOSSES[0]]
-    rows, trainings = [], []
-    pairs: dict[str, dict[str, Paired]] = {}
-    for objective, name in TRAININGS.items():
-        groups = [runs[recipes[objective, loss]] for loss in LOSSES]
-        pairs[name] = {}
-        for key, attack in MEASURES.items():
-            both = [[run.accuracies[key] for run in group] for group in groups]
-            paired = pairs[name][key] = Paired.of(*both)
-            rows.append([name, attack, *map(mean, both), *_cells(paired)])
-        trainings.append(
-            {
-                "training": name,
-                "models": [
-                    {
-                        "recipe": dataclasses.asdict(recipes[objective, loss]),
-                        "accuracies_percent": [run.accuracies for run in group],
-                        "curves": [run.curve for run in group],
-                    }
-                    for loss, group in zip(LOSSES, groups, strict=True)
-                ],
-                "differences": {k: v.to_dict() for k, v in pairs[name].items()},
-            }
-        )
-    curves = {
-        f"{TRAININGS[recipe.objective]}, {LOSS_NAMES[recipe.loss]}": _mean_curve(
-            runs[recipe]
-        )
-        for recipe in recipes.values()
-    }
-    title = f"{first.dataset}, {first.model}, linf eps {first.eps:.3g}"
-    return Figure(
-        name=NAME,
-        caption=f"{first.dataset}, {first.described} and TRADES (beta 6) of the same, "
-        f"the first {train_images} training images, {len(seeds)} seed(s), the first "
-        f"{examples} test images. Accuracy % "
-        f"{'(mean ± standard deviation over the seeds) ' * (len(seeds) > 1)}"
-        "of models that descend cross-entropy and GCE (alpha 1/3); their difference in "
-        "points, paired over the seeds: its mean, Student's 95% interval, the mean in "
-        "standard deviations of the difference, and in how many seeds GCE is ahead.",
-        columns=[
-            "training",
-            "attack",
-            "cross-entropy",
-            "GCE",
-            "GCE - cross-entropy",
-            "95% interval",
-            "effect",
-            "GCE ahead",
-        ],
-        rows=rows,
-        numbers={
-            "train_images": train_images,
-            "examples": examples,
-            "seeds": list(seeds),
-            "trainings": trainings,
-        },
-        picture=plotting.paired_differences(
-            {
-                name: {MEASURES[key]: pair.differences for key, pair in group.items()}
-                for name, group in pairs.items()
-            },
-            {
-                name: {MEASURES[key]: pair.interval for key, pair in group.items()}
-                for name, group in pairs.items()
-            },
-            curves,
-            title=f"{title}: {len(seeds)} seed(s), {examples} test images",
-        ),
-    )
-
-
-def _cells(paired: Paired) -> list[str]:
-    """The difference, as a row of the table has it."""
-    ends = "–"
-    if paired.interval is not None:
-        ends = "{:+.2f} to {:+.2f}".format(*paired.interval)
-    effect = "–" if paired.effect is None else f"{paired.effect:+.2f}"
-    count = len(paired.differences)
-    return [f"{paired.mean:+.2f}", ends, effect, f"{paired.wins} of {count}"]
-
-
-def _mean_curve(group: Sequence[_Run]) -> tuple[list[float], list[float]]:
-    """Returns epochs and mean robust accuracy in %, where all seeds have it."""
-    points = [{p["epoch"]: p["robust_accuracy"] for p in run.curve} for run in group]
-    epochs = sorted(set(points[0]).intersection(*points))
-    return epochs, [100 * float(np.mean([p[e] for p in points])) for e in epochs]
