@@ -238,8 +238,7 @@ def _recipe(notes: dict[str, Any]) -> Recipe | None:
     # Older files have no later fields, nor have those in which none is set.
     names = [name for name in names if name not in LATER or name in settings]
     try:
-        # An objective is there where there is one.
-        settings = {"objective": None, **settings}
+        settings = {**dict.fromkeys(LATER), **settings}
         return Recipe(**{name: settings[name] for name in names})
     except (KeyError, TypeError):
         return None

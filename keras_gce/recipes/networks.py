@@ -51,6 +51,9 @@ def optimizer(recipe: Recipe, dataset: Dataset) -> keras.optimizers.Optimizer:
     if recipe.optimizer == "adam":
         return keras.optimizers.Adam(1e-3, beta_2=0.99, **averages)
     total = recipe.epochs * steps_per_epoch(recipe, dataset)
+    if recipe.optimizer == "adam_cosine":
+        falling = keras.optimizers.schedules.CosineDecay(4e-3, total)
+        return keras.optimizers.Adam(falling, beta_2=0.99, **averages)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(
         [total // 2, total * 3 // 4], [0.1, 0.01, 0.001]
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from typing import Any
 
 import keras
 
@@ -25,7 +25,6 @@ from keras_gce.recipes.outer_loss_figure import (
 from keras_gce.recipes.recipe import Recipe, recipe_for
 from keras_gce.recipes.reproduction import Figure, reproduction_folder
 from keras_gce.recipes.runs import chosen_seeds, over_seeds
-from keras_gce.recipes.trainer import Watch
 
 __all__ = ["reproduce_outer_loss"]
 
@@ -116,8 +115,10 @@ def reproduce_outer_loss(
         dataset = dataclasses.replace(dataset, train=dataset.train.take(count))
     test = dataset.test.take(min(examples, len(dataset.test)))
 
-    def watch(recipe: Recipe, folder: pathlib.Path) -> Watch:
-        return _watch(recipe, folder, test)
+    def callbacks(
+        recipe: Recipe, folder: pathlib.Path
+    ) -> list[keras.callbacks.Callback]:
+        return [_Curve(recipe, folder, test)]
 
     def measure(
         source: Source, network: keras.Model, folder: pathlib.Path
@@ -136,7 +137,7 @@ def reproduce_outer_loss(
         progress=progress,
         workers=workers,
         address=address,
-        watch=watch,
+        callbacks=callbacks,
     )
     made = figure(runs, chosen, len(dataset.train), len(test))
     made.write(output)
@@ -163,39 +164,45 @@ def _recipes(
         for objective in TRAININGS
         for loss in LOSSES
     ]
-    return [
-        dataclasses.replace(recipe, warmup_epochs=warmup * recipe.epochs)
-        for recipe in recipes
-    ]
+    # At a constant rate neither loss would have converged in so few epochs.
+    changes: dict[str, Any] = {"warmup_epochs": warmup * recipes[0].epochs}
+    if recipes[0].optimizer == "adam":
+        changes["optimizer"] = "adam_cosine"
+    return [dataclasses.replace(recipe, **changes) for recipe in recipes]
 
 
-def _watch(recipe: Recipe, folder: pathlib.Path, test: datasets.Split) -> Watch:
-    """Returns what measures the model of a run now and then."""
-    due = {round(recipe.epochs * n / POINTS) for n in range(1, POINTS + 1)}
+class _Curve(keras.callbacks.Callback):
+    """Measures the model of a run now and then, and keeps that in its folder."""
 
-    def watch(epoch: int, model: keras.Model, logs: Mapping[str, float]) -> None:
-        if epoch not in due:
+    def __init__(
+        self, recipe: Recipe, folder: pathlib.Path, test: datasets.Split
+    ) -> None:
+        super().__init__()
+        self.recipe, self.folder, self.test = recipe, folder, test
+        epochs = recipe.epochs
+        self.due = {round(epochs * n / POINTS) for n in range(1, POINTS + 1)}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, where it is due; one that continues may measure an epoch again."""
+        if epoch + 1 not in self.due:
             return
-        attack = PGD(eps=recipe.eps or 0.0, steps=CURVE_STEPS)
         report = evaluation.evaluate(
-            model,
-            test,
-            attack,
+            self.model,
+            self.test,
+            PGD(eps=self.recipe.eps or 0.0, steps=CURVE_STEPS),
             threat_model="crossentropy",
             progress=False,
             diagnostics=False,
         )
         point = {
-            "epoch": epoch,
-            "loss": logs["loss"],
+            "epoch": epoch + 1,
+            # Of what was left of the epoch, where it was continued.
+            "loss": (logs or {})["loss"],
             "clean_accuracy": report.clean_accuracy,
             "robust_accuracy": report.worst_case_accuracy,
         }
-        # One that continues may measure an epoch again.
-        before = [each for each in _curve(folder) if each["epoch"] < epoch]
-        files.write_text(folder / CURVE, json.dumps([*before, point], indent=2) + "\n")
-
-    return watch
+        points = [p for p in _curve(self.folder) if p["epoch"] <= epoch] + [point]
+        files.write_text(self.folder / CURVE, json.dumps(points, indent=2) + "\n")
 
 
 def _curve(folder: pathlib.Path) -> list[dict[str, float]]:

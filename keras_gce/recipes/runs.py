@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 
@@ -16,12 +16,15 @@ from keras_gce.progress import say
 from keras_gce.recipes.given import GivenModel, Source, given_models
 from keras_gce.recipes.paper_attacks import paper_attacks
 from keras_gce.recipes.recipe import Recipe
-from keras_gce.recipes.trainer import Watch, trained
+from keras_gce.recipes.trainer import trained
 from keras_gce.workers import check_workers, spread
 
 __all__ = ["attacked", "chosen_attacks", "chosen_seeds", "over_seeds", "run"]
 
 Result = TypeVar("Result")
+Callbacks: TypeAlias = Callable[
+    [Recipe, pathlib.Path], Sequence[keras.callbacks.Callback]
+]
 
 
 def over_seeds(
@@ -34,7 +37,7 @@ def over_seeds(
     progress: bool = True,
     workers: int | None = None,
     address: str | None = None,
-    watch: Callable[[Recipe, pathlib.Path], Watch] | None = None,
+    callbacks: Callbacks | None = None,
 ) -> dict[Source, list[Result]]:
     """Measures each recipe's model with each seed: all with the first, then the next.
 
@@ -52,8 +55,8 @@ def over_seeds(
         workers: How many runs are made at once, by Ray's workers; see
             `keras_gce.workers.spread`. Defaults to `None`: one, in this process.
         address: The Ray cluster that these are of. Defaults to `None`: this machine.
-        watch: Function of a run's recipe and folder: what `train` calls after each of
-            its epochs. Defaults to `None`.
+        callbacks: Function of a run's recipe and folder: the Keras callbacks of its
+            training. Defaults to `None`: it has none.
 
     Returns:
         Dict of the recipe, or the `GivenModel`, -> what came of it, a list with one for
@@ -70,7 +73,7 @@ def over_seeds(
     folders = [output / source.folder(seed) for seed, source in runs]
     found: dict[str, Result] = {}
     for name, (result, words) in _made(
-        *(runs, folders, dataset, measure, given, progress, workers, address, watch)
+        *(runs, folders, dataset, measure, given, progress, workers, address, callbacks)
     ):
         found[name] = result
         say(f"{recipes[0].dataset}, {name}: {words}", progress)
@@ -89,7 +92,7 @@ def _made(
     progress: bool,
     workers: int | None,
     address: str | None,
-    watch: Callable[[Recipe, pathlib.Path], Watch] | None,
+    callbacks: Callbacks | None,
 ) -> Iterator[tuple[str, tuple[Result, str]]]:
     """Yields each run's folder and what came of it: as they come from workers."""
     if workers is not None:
@@ -97,13 +100,13 @@ def _made(
             folder.name: (seed, source, folder.absolute())
             for (seed, source), folder in zip(runs, folders, strict=True)
         }
-        shared: tuple[Any, ...] = dataset, measure, {}, progress, watch
+        shared: tuple[Any, ...] = dataset, measure, {}, progress, callbacks
         yield from spread(_run, shared, pieces, workers, address, progress)
         return
     for (seed, source), folder in zip(runs, folders, strict=True):
         yield (
             folder.name,
-            _run(dataset, measure, given, progress, watch, seed, source, folder),
+            _run(dataset, measure, given, progress, callbacks, seed, source, folder),
         )
 
 
@@ -112,15 +115,15 @@ def _run(
     measure: Callable[[Source, keras.Model, pathlib.Path], tuple[Result, str]],
     given: Mapping[GivenModel, keras.Model],
     progress: bool,
-    watch: Callable[[Recipe, pathlib.Path], Watch] | None,
+    callbacks: Callbacks | None,
     seed: int,
     source: Source,
     folder: pathlib.Path,
 ) -> tuple[Result, str]:
     """Trains a model, or finds it, and measures it: in a worker too."""
     if isinstance(source, Recipe):
-        each = watch(source, folder) if watch is not None else None
-        model = trained(source, dataset, seed, folder, progress, each)
+        own = callbacks(source, folder) if callbacks is not None else ()
+        model = trained(source, dataset, seed, folder, progress, own)
     else:
         model = given.get(source) or saving.load_model(source.path)
     return measure(source, model, files.output_folder(folder))

@@ -173,7 +173,12 @@ def _validated(history: keras.callbacks.History) -> str:
 
 
 def trained(
-    recipe: Recipe, dataset: Dataset, seed: int, output: PathLike, progress: bool
+    recipe: Recipe,
+    dataset: Dataset,
+    seed: int,
+    output: PathLike,
+    progress: bool,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.Model:
     """Returns the model of a recipe, found finished in a folder or trained there."""
     path = claim(output, recipe, seed, dataset) / "model.keras"
@@ -185,7 +190,7 @@ def trained(
             epochs = _epochs_of_updates(recipe, dataset, model)
         if epochs >= recipe.epochs:
             return model
-    model = train(recipe, dataset, seed=seed, checkpoint=output, progress=progress)
+    model = train(recipe, dataset, seed, output, progress, callbacks)
     saving.save_model(model, path, epochs=recipe.epochs)
     return model
 

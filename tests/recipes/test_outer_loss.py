@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import pytest
 from PIL import Image
 from recipes import tiny
@@ -162,22 +163,21 @@ def test_the_curve_of_a_killed_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "LOSS", 0.0)
     whole, half = tmp_path / "whole", tmp_path / "half"
 
-    def train(folder, stop=None):
-        each = outer_loss._watch(recipe, folder, data.test)
-
-        def watch(epoch, model, logs):
-            each(epoch, model, logs)
-            if epoch == stop:  # Before the epoch's state is kept.
+    class Stopped(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
                 raise KeyboardInterrupt
 
-        trainer.train(recipe, data, 0, folder, progress=False, watch=watch)
+    def train(folder, *others):
+        curve = outer_loss._Curve(recipe, folder, data.test)
+        trainer.train(recipe, data, 0, folder, False, [curve, *others])
         return outer_loss._curve(folder)
 
     whole.mkdir()
     expected = train(whole)
     half.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        train(half, stop=3)
+        train(half, Stopped())
     # But for the loss, which in the epoch that continues is of what was left of it.
     for point, same in zip(train(half), expected, strict=True):
         assert point.pop("loss") > 0 < same.pop("loss")
