@@ -46,8 +46,8 @@ def main():
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--eps", type=float, default=0.1)
     parser.add_argument("--train-images", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--examples", type=int, default=180)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--examples", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--output", default="keras_gce_output/training_methods")
@@ -94,11 +94,13 @@ def trainer(name, args, seed, images):
     keras.utils.set_random_seed(seed)
     model = made = models.SmallCNN()
     settings = methods(args.eps, seed)[name]
+    updates = args.epochs * -(-images // BATCH)
     if settings:
-        updates = args.epochs * -(-images // BATCH)
         made = AdversarialModel(model, warmup_steps=round(WARMUP * updates), **settings)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    made.compile(keras.optimizers.Adam(1e-3, beta_2=0.99), loss)
+    # As in `keras-gce reproduce outer_loss`: all have converged at the end.
+    rate = keras.optimizers.schedules.CosineDecay(4e-3, updates)
+    made.compile(keras.optimizers.Adam(rate, beta_2=0.99), loss)
     return model, made
 
 

@@ -41,8 +41,8 @@ class Recipe:
         loss: `"crossentropy"`, `"cot"` (complement objective training) or
             `"guided_complement_entropy"`.
         alpha: Exponent of GCE's guiding factor; the other losses have none.
-        optimizer: `"adam"` (1e-3, beta_2 0.99, as in the authors' code), `"adam_cosine"`
-            (from 4e-3 to 0 over all epochs along a cosine) or `"sgd"`
+        optimizer: `"adam"` (1e-3, beta_2 0.99, as in the authors' code),
+            `"adam_cosine"` (from 4e-3 to 0 along a cosine over all epochs) or `"sgd"`
             (0.1, momentum 0.9, a tenth of it from one half and from three quarters of
             the epochs on: 100 and 150 of 200).
         epochs: Number of epochs.

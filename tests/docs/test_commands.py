@@ -105,9 +105,11 @@ def small(arguments):
         # What it calls (see cli.py), by the command that has sizes.
         name, rest = "reproduce", ["table3", "--dataset", "digits"]
     options = dict(SMALL[name])
-    if name == "reproduce" and rest[0] == "figure4":
-        # The same of adversarially trained models, as tests/test_figures.py has it.
+    if name == "reproduce" and rest[0] in ("figure4", "outer_loss"):
+        # The same of adversarially trained models, as tests/recipes/test_figures.py
+        # and test_outer_loss.py have them.
         rest[0] = "figure1"
+        options["--train-images"] = None
     if name == "reproduce" and rest[0] in TABLE_ATTACKS:
         options |= {"--attacks": TABLE_ATTACKS[rest[0]], "--engine": "keras_gce"}
     if rest[0] in ("table2", "figure2", "figure3"):

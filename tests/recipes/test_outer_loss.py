@@ -52,6 +52,21 @@ def test_objectives_of_recipes(data):
             tiny.recipe("crossentropy", **{"adversarial": True, **settings})
 
 
+def test_recipes_differ_in_loss_and_objective_alone(data):
+    recipes_ = outer_loss._recipes("mnist", 20, "small_cnn", None)
+    kinds = {(recipe.objective, recipe.loss, recipe.alpha) for recipe in recipes_}
+    assert len(kinds) == len(recipes_) == 4
+    same = {"objective": None, "loss": "crossentropy", "alpha": None}
+    assert len({dataclasses.replace(recipe, **same) for recipe in recipes_}) == 1
+    (recipe, *_) = recipes_
+    assert (recipe.eps, recipe.steps, recipe.warmup_epochs) == (0.15, 7, 2.0)
+    # 90 images are three updates an epoch.
+    rate = networks.optimizer(recipe, data).get_config()["learning_rate"]["config"]
+    assert (rate["initial_learning_rate"], rate["decay_steps"]) == (4e-3, 60)
+    (recipe, *_) = outer_loss._recipes("cifar10", None, None, None)
+    assert (recipe.model, recipe.optimizer, recipe.epochs) == ("resnet56", "sgd", 200)
+
+
 def test_refuses(tmp_path):
     with pytest.raises(InputError, match="dataset_name='cifar100'"):
         recipes.reproduce_outer_loss("cifar100", tmp_path)
