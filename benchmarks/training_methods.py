@@ -28,7 +28,7 @@ WARMUP = 0.1
 def methods(eps, seed):
     """Name -> what `AdversarialModel` is given; nothing for natural training."""
     from keras_gce.attacks import PGD
-    from keras_gce.training import MART, TRADES
+    from keras_gce.training import AWP, MART, TRADES
 
     pgd = PGD(eps=eps, steps=10, seed=seed)
     fast = PGD(eps=eps, step_size=1.25 * eps, steps=1, random_start=True, seed=seed)
@@ -38,6 +38,7 @@ def methods(eps, seed):
         "PGD-10": {"attack": pgd},
         "TRADES": {"attack": pgd, "objective": TRADES()},
         "MART": {"attack": pgd, "objective": MART()},
+        "AWP": {"attack": pgd, "weight_perturbation": AWP(0.01)},
     }
 
 

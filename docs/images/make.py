@@ -4,8 +4,8 @@
 
 accuracy_curves.png and adversarial_examples.png: a small network trained with GCE,
 attacked by PGD. training_curves.png: the same network in adversarial training. The
-others are those of `keras-gce reproduce`, `figure1` to `figure4` and `outer_loss`, and of
-benchmarks/training_methods.py, as the docs say.
+others are those of `keras-gce reproduce`, and of benchmarks/training_methods.py, as the
+docs say.
 """
 
 import dataclasses
