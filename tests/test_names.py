@@ -59,6 +59,7 @@ def test_attacks():
     assert all(issubclass(each, Attack) for each in classes.values())
     # All that need no other model.
     others = {"Attack", "BallAttack", "LossAttack", "Transfer", "logits_of"}
+    others.add("straight_through")
     assert set(classes) == set(attacks.__all__) - others
     assert {
         name

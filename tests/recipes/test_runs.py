@@ -10,7 +10,7 @@ def test_seeds_before_recipes(capsys, tmp_path, monkeypatch):
     recipes = [tiny.recipe("crossentropy"), tiny.recipe("cot")]
     calls = []
 
-    def trained(recipe, dataset, seed, folder, progress):
+    def trained(recipe, dataset, seed, folder, progress, callbacks):
         assert dataset == "digits"
         return seed
 

@@ -80,7 +80,7 @@ def test_table2(data, digits, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(datasets, "load", lambda name, **settings: data)
     seeds = itertools.count()
 
-    def untrained(recipe, dataset, **settings):
+    def untrained(recipe, dataset, *settings, **more):
         """Other weights each time; how they are trained is test_trainer.py's."""
         with seeded(next(seeds)):
             model = recipes.network(recipe, dataset)

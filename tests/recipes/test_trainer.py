@@ -336,7 +336,6 @@ def test_recipe_json_keeps_its_form(one_epoch):
         "step_size": None,
         "warmup_epochs": 0.0,
         "dtype_policy": None,
-        "awp": None,
         "seed": 0,
         "train_images": 90,
     }
