@@ -24,7 +24,11 @@ __all__ = [
     "check_shape",
     "check_targets",
     "is_one_hot_shape",
+    "shown",
 ]
+
+# Characters of a value that a message shows.
+LONGEST = 120
 
 # How far a distribution's sum may be from 1: bfloat16 rounds each entry by 0.002.
 TOLERANCE = 0.005
@@ -39,6 +43,12 @@ Tensor: TypeAlias = Any
 State: TypeAlias = tuple[Tensor, ...]
 
 
+def shown(value: Any) -> str:
+    """Returns what was received as one short line, be it an array."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
 def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
     """Refuses what is no finite number in [least, most]."""
     if (
@@ -49,7 +59,7 @@ def check_number(name: str, value: Any, least: float, most: float = math.inf) ->
     ):
         wanted = f">= {least}" if most == math.inf else f"in [{least}, {most}]"
         raise InputError(
-            f"`{name}` must be a finite number {wanted}. Received: {name}={value!r}"
+            f"`{name}` must be a finite number {wanted}. Received: {name}={shown(value)}"
         )
 
 
@@ -63,7 +73,7 @@ def check_integer(name: str, value: Any, least: int, most: int = 2**31 - 1) -> N
         too_great = isinstance(value, numbers.Integral) and int(value) > most
         wanted = f"in [{least}, {most}]" if too_great else f">= {least}"
         raise InputError(
-            f"`{name}` must be an integer {wanted}. Received: {name}={value!r}"
+            f"`{name}` must be an integer {wanted}. Received: {name}={shown(value)}"
         )
 
 

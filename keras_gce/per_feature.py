@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from keras_gce.checks import as_array, check_number
+from keras_gce.checks import as_array, check_number, shown
 from keras_gce.errors import InputError
 
 __all__ = [
@@ -117,7 +117,8 @@ def check_bounds(bounds: Any) -> Bounds:
     if not ordered:
         raise InputError(
             "`bounds` must be two finite numbers, the lower one first, or two arrays "
-            f"of such numbers that broadcast to an image. Received: bounds={received}"
+            "of such numbers that broadcast to an image. "
+            f"Received: bounds={shown(received)}"
         )
     return low, high
 

@@ -221,6 +221,7 @@ def test_no_radii(eps, text):
         (LOW,),
         ("a", "b"),
         (LOW, None),
+        (np.ones(SHAPE), np.zeros(SHAPE)),
     ],
 )
 def test_no_bounds(bounds):
@@ -246,6 +247,13 @@ def test_what_does_not_fit_the_images_is_refused(model, images, settings, text):
         evaluate(model, images, attack, progress=False)
     with pytest.raises(InputError, match=text):
         AdversarialModel(model, attack).look(*images)
+
+
+def test_one_line_of_an_array_that_was_no_setting():
+    for wrong in ({"step_size": EPS}, {"steps": np.ones((4, 4), int)}):
+        with pytest.raises(InputError, match="Received") as caught:
+            attacks.PGD(eps=EPS, **wrong)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
 
 
 def test_settings_are_short_and_tell_arrays_apart():
