@@ -59,7 +59,8 @@ def check_number(name: str, value: Any, least: float, most: float = math.inf) ->
     ):
         wanted = f">= {least}" if most == math.inf else f"in [{least}, {most}]"
         raise InputError(
-            f"`{name}` must be a finite number {wanted}. Received: {name}={shown(value)}"
+            f"`{name}` must be a finite number {wanted}. "
+            f"Received: {name}={shown(value)}"
         )
 
 
