@@ -77,12 +77,16 @@ class AttackResult:
         return f"{self.ensemble}: {self.name}" if self.ensemble else self.name
 
     @property
+    def by_feature(self) -> bool:
+        """Whether features have radii of their own, of which `eps` is the greatest."""
+        # Of an array the settings have a text.
+        return isinstance(self.settings.get("eps"), str)
+
+    @property
     def budget(self) -> str:
         """Text: what bounds the attack, its eps or JSMA's gamma; "" for neither."""
         if self.eps is not None:
-            # Of an array the settings have a text.
-            by_feature = isinstance(self.settings.get("eps"), str)
-            return f"{self.eps:g}" + " by feature" * by_feature
+            return f"{self.eps:g}" + " by feature" * self.by_feature
         gamma = self.settings.get("gamma")
         return "" if gamma is None else f"gamma {gamma:g}"
 

@@ -102,8 +102,7 @@ def ball_text(report: Any, eps: float | None, norm: str | None = None) -> str:
         k = round(255 * eps)
         if k and abs(255 * eps - k) <= 1e-6 * k:
             text = f"{k}/255"
-    # Of an array the settings have a text.
-    if any(isinstance(row.settings.get("eps"), str) for row in report.results):
+    if any(row.by_feature for row in report.results):
         text += " by feature"
     return f"{text} ({norm})" if norm else text
 
