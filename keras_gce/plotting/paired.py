@@ -10,7 +10,7 @@ __all__ = ["paired_differences"]
 def paired_differences(
     differences: Mapping[str, Mapping[str, Sequence[float]]],
     intervals: Mapping[str, Mapping[str, tuple[float, float] | None]],
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
     title: str | None = None,
 ) -> Figure:
     """Plots differences of accuracies with their intervals, and the curves.
@@ -19,7 +19,8 @@ def paired_differences(
         differences: Dict of a training -> dict of an attack -> the difference in
             points, seed by seed.
         intervals: The same -> the 95% interval of the mean, or `None`.
-        curves: Dict of a model's name -> epochs, and robust accuracy in %.
+        curves: Dict of a training -> dict of a loss -> epochs, and robust accuracy in
+            %.
         title: Dataset, model, radius. Defaults to `None`.
 
     Returns:
@@ -31,7 +32,7 @@ def paired_differences(
     attacks = list(
         dict.fromkeys(key for group in differences.values() for key in group)
     )
-    figure = new_figure(9.6, 4.6)
+    figure = new_figure(9.6, 5.2)
     left, right = figure.subplots(1, 2, width_ratios=(6, 5))
     for number, (training, group) in enumerate(differences.items()):
         style = {k: v for k, v in STYLES[number].items() if k != "linestyle"}
@@ -60,8 +61,12 @@ def paired_differences(
         xlabel="GCE minus cross-entropy (points); mean, 95% interval, each seed",
         ylim=(len(attacks) - 0.5, -0.5),
     )
-    for (name, (epochs, percent)), style in zip(curves.items(), STYLES, strict=False):
-        right.plot(epochs, percent, label=name, markersize=4, **style)
+    # A training has its colour on both sides, the second loss a dash and an open mark.
+    for (training, losses), style in zip(curves.items(), STYLES, strict=False):
+        looks = [{"linestyle": "-"}, {"linestyle": "--", "markerfacecolor": "white"}]
+        for (loss, (epochs, percent)), look in zip(losses.items(), looks, strict=False):
+            label = f"{training}, {loss}"
+            right.plot(epochs, percent, label=label, markersize=4, **{**style, **look})
     right.set(xlabel="epoch", ylabel="robust accuracy (%) under PGD, mean")
     right.xaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
@@ -72,8 +77,7 @@ def paired_differences(
             frameon=False,
             fontsize="small",
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.14),
-            ncols=2,
+            bbox_to_anchor=(0.5, -0.13),
         )
     figure.suptitle(title)
     return figure

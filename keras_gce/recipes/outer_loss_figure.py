@@ -79,10 +79,11 @@ def figure(
             }
         )
     curves = {
-        f"{TRAININGS[recipe.objective]}, {LOSS_NAMES[recipe.loss]}": _mean_curve(
-            runs[recipe]
-        )
-        for recipe in recipes.values()
+        name: {
+            LOSS_NAMES[loss]: _mean_curve(runs[recipes[objective, loss]])
+            for loss in LOSSES
+        }
+        for objective, name in TRAININGS.items()
     }
     title = f"{first.dataset}, {first.model}, linf eps {first.eps:.3g}"
     return Figure(
