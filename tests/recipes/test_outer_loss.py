@@ -11,7 +11,7 @@ from recipes import tiny
 from keras_gce import cli, recipes
 from keras_gce.attacks import AutoAttack
 from keras_gce.errors import InputError
-from keras_gce.recipes import networks, outer_loss, trainer
+from keras_gce.recipes import given, networks, outer_loss, trainer
 from keras_gce.recipes.paired import Paired, t_quantile
 from keras_gce.training import MART, TRADES
 
@@ -45,8 +45,10 @@ def test_objectives_of_recipes(data):
         assert recipe.name == f"crossentropy-eps0.02-{name}"
         assert recipe.described.startswith(f"small_cnn, {name.upper()}, PGD")
         assert recipe.settings["objective"] == name
+        assert given._recipe({"recipe": recipe.settings}) == recipe
     # A folder of before, which knows no objective, is one of its recipe still.
     assert "objective" not in tiny.adversarial().settings
+    assert given._recipe(tiny.adversarial().settings) == tiny.adversarial()
     for settings in ({"objective": "awp"}, {"objective": "mart", "adversarial": False}):
         with pytest.raises(InputError, match=f"objective='{settings['objective']}'"):
             tiny.recipe("crossentropy", **{"adversarial": True, **settings})
