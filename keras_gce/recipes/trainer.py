@@ -190,7 +190,14 @@ def trained(
             epochs = _epochs_of_updates(recipe, dataset, model)
         if epochs >= recipe.epochs:
             return model
-    model = train(recipe, dataset, seed, output, progress, callbacks)
+    model = train(
+        recipe,
+        dataset,
+        seed=seed,
+        checkpoint=output,
+        progress=progress,
+        callbacks=callbacks,
+    )
     saving.save_model(model, path, epochs=recipe.epochs)
     return model
 

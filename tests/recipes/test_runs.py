@@ -8,10 +8,11 @@ from keras_gce.recipes.runs import over_seeds
 
 def test_seeds_before_recipes(capsys, tmp_path, monkeypatch):
     recipes = [tiny.recipe("crossentropy"), tiny.recipe("cot")]
-    calls = []
+    calls, watched = [], []
 
     def trained(recipe, dataset, seed, folder, progress, callbacks):
         assert dataset == "digits"
+        watched.append(callbacks)
         return seed
 
     def measure(recipe, model, folder):
@@ -30,5 +31,13 @@ def test_seeds_before_recipes(capsys, tmp_path, monkeypatch):
     out, err = capsys.readouterr()
     assert err.splitlines()[1] == "digits, cot-seed0: 2 run(s) [so far]"
     assert len(err.splitlines()) == 4 and not out
-    over_seeds(recipes, [3], tmp_path, "digits", measure, progress=False)
+    assert watched == [()] * 4
+    over_seeds(
+        *(recipes, [3], tmp_path, "digits", measure),
+        progress=False,
+        callbacks=lambda recipe, folder: [recipe.name, folder],
+    )
+    assert watched[4:] == [
+        [name, tmp_path / f"{name}-seed3"] for name in ("crossentropy", "cot")
+    ]
     assert capsys.readouterr() == ("", "")
