@@ -51,7 +51,7 @@ def results_of(
             name=row.attack.name,
             engine=row.attack.engine,
             loss=loss_label(row.attack.loss),
-            eps=None if row.attack.eps is None else float(row.attack.eps),
+            eps=_greatest(row.attack.eps),
             norm=row.attack.norm,
             seconds=outcome.seconds,
             settings=settings_of(row.attack),
@@ -155,6 +155,10 @@ def loss_label(loss: Any) -> Any:
 def _is_named(value: Any) -> bool:
     # As functions, methods and classes are, which have no base in common.
     return hasattr(value, "__qualname__")
+
+
+def _greatest(eps: Any) -> Any:
+    return float(eps) if isinstance(eps, PerFeature) else eps
 
 
 def _text(value: Any) -> Any:

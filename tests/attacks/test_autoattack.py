@@ -44,7 +44,6 @@ class Short(AutoAttack):
 
 
 @pytest.mark.integration
-@pytest.mark.seam
 def test_random_outputs_need_averaged_gradients(xe_model, images):
     class Noise(keras.layers.Layer):
         def __init__(self):

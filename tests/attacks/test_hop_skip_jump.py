@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 from keras.ops import convert_to_numpy as to_numpy
 from networks import balanced, labelled
+from twins import under_each
 
 from keras_gce import backend, evaluate
 from keras_gce.attacks import BIM, HopSkipJump
@@ -45,8 +46,7 @@ def distance(x_adv, x, norm):
     return np.linalg.norm(delta, ord=np.inf if norm == "linf" else 2, axis=1)
 
 
-@pytest.mark.seam
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", under_each(["linf", "l2"], "linf"))
 def test_finds_the_nearest_boundary_of_a_linear_model(linear, norm):
     model, x, y, exact = linear
     # Wide, and without leaving at the first success: the least distance is looked for.
