@@ -22,6 +22,7 @@ __all__ = [
     "project",
     "random_direction",
     "random_point",
+    "random_radius",
     "rescale",
     "round_down",
     "sparse",
@@ -271,10 +272,14 @@ def random_point(x: Tensor, eps: Tensor, norm: str, seed: TensorSeed) -> Tensor:
     if norm == "linf":
         return x + seed.uniform(shape, -1.0, 1.0) * eps
     direction = random_direction(x, norm, seed)
-    radius_shape = (shape[0],) + (1,) * (len(shape) - 1)
     features = int(np.prod(x.shape[1:]))
-    radius = seed.uniform(radius_shape) ** (1 / features)
-    return x + direction * radius * eps
+    return x + direction * random_radius(x, features, seed) * eps
+
+
+def random_radius(x: Tensor, features: Tensor, seed: TensorSeed) -> Tensor:
+    """Returns distances of points drawn uniformly from balls of so many dimensions."""
+    shape = ops.shape(x)
+    return seed.uniform((shape[0],) + (1,) * (len(shape) - 1)) ** (1 / features)
 
 
 def check_start(random_start: Any, restarts: Any) -> None:

@@ -116,7 +116,7 @@ def query(walk: Walk, ball: Ball, i: Tensor, draw: TensorSeed) -> Tensor:
     x, trying = walk.x, ops.equal(walk.phase, TRY)
     ahead = choose(
         ops.equal(walk.phase, PROBE),
-        by_example(ball.beside(walk), x) * _noise(x, ball.norm, draw),
+        by_example(ball.beside(walk), x) * _noise(x, ball.geometry, draw),
         by_example(walk.size, x) * walk.ups,
     )
     back = ball.back(walk.now, x, _middle(walk, ball))
@@ -146,11 +146,11 @@ def _random_image(i: Tensor, x: Tensor, geometry: Geometry, draw: TensorSeed) ->
     return geometry.low + geometry.range * share
 
 
-def _noise(x: Tensor, norm: str, draw: TensorSeed) -> Tensor:
-    """Random directions, of length 1 in l2."""
-    if norm == "l2":
-        return normalize(draw.normal(ops.shape(x)), "l2")
-    return normalize(draw.uniform(ops.shape(x), -1.0, 1.0), "l2")
+def _noise(x: Tensor, geometry: Geometry, draw: TensorSeed) -> Tensor:
+    """Random directions of the free features, of length 1 in l2."""
+    if geometry.norm == "l2":
+        return normalize(geometry.free(draw.normal(ops.shape(x))), "l2")
+    return normalize(geometry.free(draw.uniform(ops.shape(x), -1.0, 1.0)), "l2")
 
 
 def learn(

@@ -58,6 +58,12 @@ class Geometry:
         """Returns the change of which `units` are those."""
         return units if self._shares is None else units * self._shares
 
+    def free(self, units: Tensor) -> Tensor:
+        """Returns `units` with 0 where features are left alone."""
+        return (
+            units if self._shares is None else ops.where(self._shares > 0, units, 0.0)
+        )
+
     def pinned(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Returns `x_adv` with `x` itself where features are left alone."""
         return x_adv if self._shares is None else ops.where(self._shares > 0, x_adv, x)
@@ -106,14 +112,20 @@ class Geometry:
 
     def random_direction(self, x: Tensor, seed: ball.TensorSeed) -> Tensor:
         """Returns a random change of length 1 for each of the images `x`."""
-        return self.change(ball.random_direction(x, self.norm, seed))
+        units = ball.random_direction(x, self.norm, seed)
+        if self._shares is None:
+            return units
+        # Of the free features alone: what falls on others would be lost.
+        units = self.free(units)
+        return self.change(units / ops.maximum(ball.length(units, self.norm), 1e-30))
 
     def random_point(self, x: Tensor, eps: Tensor, seed: ball.TensorSeed) -> Tensor:
         """Returns points drawn uniformly from the balls around the images `x`."""
-        if self._shares is None:
-            return ball.random_point(x, eps, self.norm, seed)
-        units = ball.random_point(ops.zeros_like(x), eps, self.norm, seed)
-        return x + self.change(units)
+        if self._shares is None or self.norm == "linf":
+            return ball.random_point(x, self.change(eps), self.norm, seed)
+        direction = self.random_direction(x, seed)
+        free = ops.sum(ops.cast(self._shares > 0, "float32") * ops.ones_like(x[:1]))
+        return x + direction * ball.random_radius(x, free, seed) * eps
 
     def noisy(self, x: Tensor, seed: ball.TensorSeed) -> Tensor:
         """Returns the images `x` with a little normal noise.

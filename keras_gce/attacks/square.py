@@ -156,10 +156,11 @@ def _search(
         return shift(delta, eps, norm, size, draw)
 
     def keep(delta: Tensor, x: Tensor) -> Tensor:
+        delta = geometry.free(back(delta))
         if norm == "l2":
             # On the sphere, as far as the bounds allow.
             delta = eps * normalize(delta, "l2")
-        return geometry.keep(x + geometry.change(back(delta)), x, eps)
+        return geometry.keep(x + geometry.change(delta), x, eps)
 
     def size(i: Tensor) -> Tensor:
         done = ops.cast(i, "float32") * pace

@@ -12,6 +12,7 @@ from keras.ops import convert_to_numpy as to_numpy
 from networks import balanced, labelled
 
 from keras_gce import attacks, evaluate
+from keras_gce.attacks.ball import TensorSeed
 from keras_gce.attacks.geometry import Geometry
 from keras_gce.errors import InputError
 from keras_gce.evaluation import RobustnessReport, accuracy_curves, diagnose
@@ -398,3 +399,20 @@ def test_the_l1_projection_is_the_nearest_point_in_units():
         other = x.copy()
         other[:, some] += u * rng.choice([-1, 1], (6, 3)) * shares.values[some]
         assert (away(np.clip(other, 0, 1)) >= away(point) - 1e-5).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_what_is_random_lies_in_the_free_features(norm):
+    """Two of a hundred features are free: balls of two dimensions, not of a hundred."""
+    shares = np.zeros(100)
+    shares[[3, 70]] = 1.0, 0.5
+    geometry = Geometry(norm, (-9.0, 9.0), PerFeature(shares))
+    x = ops.zeros((2000, 100))
+    seed = TensorSeed(ops.convert_to_tensor(np.array([0, 0], "int32")))
+    length = to_numpy(geometry.length(geometry.random_direction(x, seed)))
+    np.testing.assert_allclose(length, 1.0, rtol=1e-5)
+    points = to_numpy(geometry.random_point(x, 2.0, seed))
+    assert (points[:, shares == 0] == 0).all() and np.abs(points).max() <= 2.0
+    # Of the area of a ball half lies within 0.71 of its radius.
+    within = to_numpy(geometry.length(points)).ravel() <= 2.0 * 0.5**0.5
+    assert within.mean() == pytest.approx(0.5, abs=0.05)
