@@ -56,11 +56,13 @@ class Draws:
                 fresh = jax.random.fold_in(fresh, number)
             self.scope.add_update((variable, fresh))
             states.append((variable, state, fresh))
-        yield
-        for variable, state, fresh in states:
-            if self.scope.get_current_value(variable) is not fresh:
-                self.any = True
-            self.scope.add_update((variable, state))
+        try:
+            yield
+        finally:
+            for variable, state, fresh in states:
+                if self.scope.get_current_value(variable) is not fresh:
+                    self.any = True
+                self.scope.add_update((variable, state))
 
 
 _DRAWS: ContextVar[Draws | None] = ContextVar("_DRAWS", default=None)
@@ -83,8 +85,11 @@ def own_draws(model: keras.Model) -> contextlib.AbstractContextManager[None]:
 def in_round(i: Tensor) -> Iterator[None]:
     """A scope for the body of a loop, whose round has the number `i`."""
     before = _ROUNDS.set((*_ROUNDS.get(), i))
-    yield
-    _ROUNDS.reset(before)
+    # Or the number of a round that has failed would be left to the next program.
+    try:
+        yield
+    finally:
+        _ROUNDS.reset(before)
 
 
 def while_loop(

@@ -127,10 +127,12 @@ def run_compiled(
             autograph=False,
         )
         calls_host = _CALLS_HOST.set([])
-        function = traced(jit_compile=jit_compile).get_concrete_function()
-        if jit_compile and _CALLS_HOST.get():  # What XLA can't do.
-            function = traced(jit_compile=False).get_concrete_function()
-        _CALLS_HOST.reset(calls_host)
+        try:
+            function = traced(jit_compile=jit_compile).get_concrete_function()
+            if jit_compile and _CALLS_HOST.get():  # What XLA can't do.
+                function = traced(jit_compile=False).get_concrete_function()
+        finally:
+            _CALLS_HOST.reset(calls_host)
         functions[key] = function
     if not jit_compile:
         return functions[key](batch, settings)

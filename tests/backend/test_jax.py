@@ -188,3 +188,19 @@ def test_models_of_nan_and_empty_batches_end():
             assert (
                 np.isfinite(x_adv).all() and np.abs(x_adv - x[:n]).max(initial=0) < 0.11
             )
+
+
+def test_a_round_that_fails_leaves_nothing_to_the_next_program():
+    """A random model's numbers are of the rounds around it, of those alone."""
+    inputs = keras.Input((8, 8, 1))
+    noise = keras.layers.GaussianNoise(0.1, seed=0)(inputs, training=True)
+    model = keras.Model(inputs, balanced()(noise))
+    x, y = labelled(balanced(), 6)
+
+    def fails(y, logits):
+        raise RuntimeError("of the user's own")
+
+    with pytest.raises(RuntimeError, match="own"):
+        PGD(eps=0.1, steps=2, eot_samples=2, loss=fails, seed=0)(model, x, y)
+    x_adv = to_numpy(PGD(eps=0.1, steps=2, eot_samples=2, seed=0)(model, x, y))
+    assert np.isfinite(x_adv).all() and (x_adv != x).any()
