@@ -16,6 +16,7 @@ from keras_gce.errors import InputError
 from keras_gce.evaluation.door import read
 from keras_gce.evaluation.plan import asked, make_plan
 from keras_gce.evaluation.run import run_plan
+from keras_gce.per_feature import resized
 from keras_gce.training import AdversarialModel
 from keras_gce.training.averages import set_averages
 
@@ -179,7 +180,8 @@ class CatastrophicOverfitting(_Measured):
         data: Images and labels of a part that is held out, in the forms that
             `keras_gce.evaluate` takes. They are read once, in the first measurement.
         eps: Radius of PGD (10 steps of eps / 4, in the training attack's norm and
-            bounds), > 0; that of the training.
+            bounds), > 0; that of the training. Where features have radii of their own
+            there, the greatest of PGD's, which are in proportion.
         drop: The share of its best that PGD's accuracy has to lose, in (0, 1).
             Defaults to 0.5.
         batch_size: Most images attacked at once, >= 1. Defaults to 500.
@@ -234,7 +236,11 @@ class CatastrophicOverfitting(_Measured):
         model = self.model
         training = model.attack
         pgd = PGD(
-            eps=self.eps, steps=10, norm=training.norm, bounds=training.bounds, seed=0
+            eps=resized(training.eps, self.eps),
+            steps=10,
+            norm=training.norm,
+            bounds=training.bounds,
+            seed=0,
         )
         found = {
             "val_attack_accuracy": self.left_by(training),

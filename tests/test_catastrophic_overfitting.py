@@ -9,7 +9,7 @@ from averages import averages_of
 
 from keras_gce import evaluation
 from keras_gce.attacks import FGSM, PGD
-from keras_gce.callbacks import CatastrophicOverfitting
+from keras_gce.callbacks import CatastrophicOverfitting, RobustAccuracy
 from keras_gce.errors import InputError
 from keras_gce.training import AdversarialModel
 
@@ -173,3 +173,19 @@ def test_another_model_is_refused(parts):
     model.compile("sgd", XE)
     with pytest.raises(InputError, match="must be an AdversarialModel"):
         fit(model, parts, [CatastrophicOverfitting(parts[1], eps=0.1)], epochs=1)
+
+
+def test_pgd_leaves_alone_what_the_training_attack_does(parts, robust):
+    """In balls of other features it would see a failure that there is none of."""
+    free = np.zeros((28, 28, 1))
+    free[:, 14] = 1.0
+    wrapped = failing(robust, FGSM(eps=0.05 * free))
+    watch = CatastrophicOverfitting(parts[1], eps=0.1)
+    same = PGD(eps=0.1 * free, steps=10, seed=0)
+    beside = [watch, RobustAccuracy(parts[1], same)]
+    logs = fit(wrapped, parts, beside, epochs=1).history
+    assert logs["val_pgd_accuracy"] == logs["val_robust_accuracy"]
+    everywhere = evaluation.evaluate(
+        wrapped.model, parts[1], PGD(eps=0.1, steps=10, seed=0), None, progress=False
+    )
+    assert logs["val_pgd_accuracy"][0] > everywhere.worst_case_accuracy
