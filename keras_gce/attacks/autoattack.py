@@ -113,9 +113,9 @@ class AutoAttack(BallAttack):
     @property
     def attacks(self) -> tuple[Attack, ...]:
         """The attacks, in their order, on images of four classes or more."""
-        samples: dict[str, Any] = {"eot_samples": self.eot_samples or 1}
-        if self.version == "rand" and self.eot_samples is None:
-            samples = {"eot_samples": 20}
+        samples: dict[str, Any] = {
+            "eot_samples": self.eot_samples or (20 if self.version == "rand" else 1)
+        }
         return tuple(
             dataclasses.replace(attack, **samples if attack.needs_gradient else {})
             for attack in self._one_pass

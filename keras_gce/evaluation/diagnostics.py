@@ -70,11 +70,8 @@ def diagnose(
         List of `Flag`, one for each sign, raised or not; empty where the model gets no
         example right, or answers the same for all, so that there is nothing to mask.
     """
-    classifier, eps, bounds = (
-        Classifier.of(model),
-        check_radius(eps),
-        check_bounds(bounds),
-    )
+    classifier = Classifier.of(model)
+    eps, bounds = check_radius(eps), check_bounds(bounds)
     x, y = classifier.check(x, y, bounds)
     check_broadcast("eps", eps, x.shape[1:])
     z = classifier.predict(x)
