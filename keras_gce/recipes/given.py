@@ -237,7 +237,6 @@ def _recipe(notes: dict[str, Any]) -> Recipe | None:
     names = [field.name for field in dataclasses.fields(Recipe)]
     try:
         # Older files have no later fields, nor have those in which none is set.
-        names = [name for name in names if name not in LATER or name in settings]
         settings = {**dict.fromkeys(LATER), **settings}
         return Recipe(**{name: settings[name] for name in names})
     except (KeyError, TypeError):
